@@ -1,0 +1,64 @@
+//! The limits that are not configuration: every queue, frame and wait names its bound here.
+
+use std::time::Duration;
+
+/// Largest Kafka frame accepted, in bytes (Kafka's `socket.request.max.bytes` default).
+pub const FRAME_BYTES_MAX: usize = 100 * 1024 * 1024;
+
+/// Largest Kafka frame of a request that carries no records, in bytes.
+/// Decoded arrays take up to some forty times their wire size, so this bounds one request's memory.
+pub const CONTROL_FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Most bytes that one compressed batch may become when it is decompressed.
+pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Largest answer to one Fetch, in bytes (Kafka's `fetch.max.bytes` default of the broker, 55 MiB).
+pub const FETCH_BYTES_MAX: usize = 57_671_680;
+
+/// Bytes of requests that all Kafka connections together may hold in memory.
+pub const INFLIGHT_REQUEST_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Partitions that one topic may have.
+pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
+
+/// Partitions that one server may hold open; each costs a file descriptor or two.
+pub const PARTITIONS_MAX: usize = 100_000;
+
+/// Kafka connections open at once.
+pub const KAFKA_CONNECTIONS_MAX: usize = 10_000;
+
+/// HTTP connections open at once; live streams hold one each.
+pub const HTTP_CONNECTIONS_MAX: usize = 20_000;
+
+/// Largest HTTP request body, in bytes.
+pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Records in one HTTP produce request.
+pub const HTTP_PRODUCE_RECORDS_MAX: usize = 100_000;
+
+/// Largest answer to one `records` read (kafka-rest's `consumer.request.max.bytes`).
+pub const HTTP_POLL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Longest time one HTTP request may wait for records or for a rebalance.
+pub const HTTP_WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// HTTP consumer instances that may exist at once.
+pub const CONSUMER_INSTANCES_MAX: usize = 20_000;
+
+/// Groups that may exist at once.
+pub const GROUPS_MAX: usize = 100_000;
+
+/// Longest regular expression of a topic pattern, in bytes (matching is linear in time).
+pub const TOPIC_PATTERN_BYTES_MAX: usize = 1024;
+
+/// Partitions in one live stream.
+pub const STREAM_PARTITIONS_MAX: usize = 4096;
+
+/// Live streams open at once.
+pub const STREAMS_MAX: usize = 20_000;
+
+/// Largest encoded stream cursor, in bytes; common proxies cap all headers at 8 KiB.
+pub const CURSOR_BYTES_MAX: usize = 4096;
+
+/// Producer states kept per partition.
+pub const PRODUCERS_PER_PARTITION_MAX: usize = 100_000;
