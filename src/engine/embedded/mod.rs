@@ -1,1 +1,225 @@
-//! wip
+//! The embedded broker: the engine's roles on the log of this process.
+//!
+//! [`Embedded::open`] recovers a data folder and starts what runs in the background: the sync
+//! threads, the store's thread, the group timers and the janitor. [`Embedded::close`] ends them in
+//! the order in which they depend on each other.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::base::clock::SharedClock;
+use crate::base::shutdown::Shutdown;
+use crate::coordinator::group::GroupConfig;
+use crate::engine::{Engine, Node};
+use crate::log::Committer;
+use crate::log::layout::DataDir;
+
+mod group_timers;
+mod groups;
+mod instances;
+mod janitor;
+mod log;
+mod metadata;
+mod open;
+mod producer_ids;
+mod registry;
+mod state_log;
+mod store_thread;
+mod topic_config;
+mod topics;
+
+pub use open::OpenError;
+pub use topics::TopicDefaults;
+
+use groups::{EmbeddedGroups, GroupParts, LoadedGroups};
+use registry::Registry;
+use state_log::{StateLog, StateTopic};
+use store_thread::StoreThread;
+
+/// The broker id of the one node.
+const NODE_ID: i32 = 0;
+
+/// How to open the embedded broker.
+#[derive(Clone)]
+pub struct EmbeddedOptions {
+    /// The data folder.
+    pub data_dir: PathBuf,
+    /// How topics are created.
+    pub topics: TopicDefaults,
+    /// Limits and delays of groups.
+    pub groups: GroupConfig,
+    /// Time between rounds of retention and compaction.
+    pub janitor_interval: Duration,
+    /// Time.
+    pub clock: SharedClock,
+}
+
+/// The running broker.
+pub struct Embedded {
+    engine: Engine,
+    registry: Arc<Registry>,
+    groups: EmbeddedGroups,
+    committer: Arc<Committer>,
+    store: Arc<StoreThread>,
+    /// Holds the lock on the folder.
+    _data: Arc<DataDir>,
+}
+
+/// Figures for metrics and readiness.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EmbeddedStatus {
+    /// Topics, the internal ones included.
+    pub topics: usize,
+    /// Partitions of all topics.
+    pub partitions: usize,
+    /// Partitions that are not served because they are damaged or a sync failed.
+    pub partitions_offline: usize,
+    /// Bytes of all segments.
+    pub log_bytes: u64,
+    /// Consumer groups.
+    pub groups: usize,
+    /// Members of all groups.
+    pub group_members: usize,
+    /// The store was written at its last sweep.
+    pub store_healthy: bool,
+}
+
+impl Embedded {
+    /// Recovers the data folder and starts the broker.
+    ///
+    /// # Errors
+    /// [`OpenError`] with the path or topic concerned.
+    ///
+    /// # Cancel safety
+    /// Not safe: threads may be left running. Call it once, at start.
+    pub async fn open(options: EmbeddedOptions, shutdown: Shutdown) -> Result<Self, OpenError> {
+        let data = Arc::new(DataDir::open(&options.data_dir)?);
+        let now = options.clock.now_ms();
+        let folder = Arc::clone(&data);
+        let opening = shutdown.run_blocking(move || open::open(&folder, now)).await;
+        let mut opened =
+            opening.unwrap_or_else(|| Err(std::io::Error::other("opening was stopped").into()))?;
+        let registry = Arc::new(opened.registry);
+        let committer = Arc::new(Committer::start()?);
+        let store = StoreThread::start(opened.store, Arc::clone(&registry), opened.applied)?;
+        let store = Arc::new(store);
+        let state = |topic| state_log(topic, &registry, &committer, &options.clock);
+        let mut view = |topic: StateTopic| opened.views.remove(&topic.tag()).unwrap_or_default();
+
+        let metadata_log = state(StateTopic::Metadata)?;
+        let cluster_id = match opened.metadata.cluster_id.take() {
+            Some(known) => known,
+            None => new_cluster_id(&metadata_log).await?,
+        };
+        let next_producer_id = opened.metadata.next_producer_id;
+        let loaded = LoadedGroups::from_view(&view(StateTopic::Offsets));
+        let parts = GroupParts {
+            state: state(StateTopic::Offsets)?,
+            registry: Arc::clone(&registry),
+            config: options.groups.clone(),
+            clock: Arc::clone(&options.clock),
+            shutdown: shutdown.clone(),
+        };
+        let groups = EmbeddedGroups::start(parts, loaded);
+        let instances_view = view(StateTopic::Instances);
+        let instances_log = state(StateTopic::Instances)?;
+        let engine = Engine {
+            log: Arc::new(log::EmbeddedLog {
+                registry: Arc::clone(&registry),
+                committer: Arc::clone(&committer),
+                store: Arc::clone(&store),
+                clock: Arc::clone(&options.clock),
+                shutdown: shutdown.clone(),
+            }),
+            topics: Arc::new(topics::EmbeddedTopics {
+                registry: Arc::clone(&registry),
+                state: metadata_log.clone(),
+                store: Arc::clone(&store),
+                data: Arc::clone(&data),
+                clock: Arc::clone(&options.clock),
+                shutdown: shutdown.clone(),
+                defaults: options.topics,
+                changing: Arc::default(),
+                next_incarnation: Arc::new(Mutex::new(opened.metadata.next_incarnation.max(1))),
+            }),
+            groups: Arc::new(groups.clone()),
+            producers: Arc::new(producer_ids::EmbeddedProducers::new(
+                metadata_log,
+                next_producer_id,
+            )),
+            instances: Arc::new(instances::EmbeddedInstances::new(instances_log, instances_view)),
+            node: Node { id: NODE_ID, cluster_id },
+        };
+        let janitor = janitor::Janitor {
+            registry: Arc::clone(&registry),
+            groups: groups.clone(),
+            clock: Arc::clone(&options.clock),
+            clean_until: Arc::new(Mutex::new(HashMap::new())),
+        };
+        janitor.start(options.janitor_interval, &shutdown);
+        Ok(Self { engine, registry, groups, committer, store, _data: data })
+    }
+
+    /// The engine, for the doors.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.engine.clone()
+    }
+
+    /// Figures of this moment.
+    #[must_use]
+    pub fn status(&self) -> EmbeddedStatus {
+        let mut status = EmbeddedStatus {
+            store_healthy: self.store.is_healthy(),
+            ..EmbeddedStatus::default()
+        };
+        (status.groups, status.group_members) = self.groups.counts();
+        for entry in self.registry.snapshot() {
+            status.topics += 1;
+            for slot in &entry.partitions {
+                status.partitions += 1;
+                match slot {
+                    Ok(partition) if !partition.is_offline() => {
+                        status.log_bytes += partition.size_bytes();
+                    }
+                    _ => status.partitions_offline += 1,
+                }
+            }
+        }
+        status
+    }
+
+    /// Makes everything durable and ends the threads. Call it after the doors are closed.
+    /// Blocks until done.
+    pub fn close(&self) {
+        self.committer.stop();
+        self.store.stop();
+    }
+}
+
+fn state_log(
+    topic: StateTopic,
+    registry: &Registry,
+    committer: &Arc<Committer>,
+    clock: &SharedClock,
+) -> Result<StateLog, OpenError> {
+    let entry = registry.find(topic.name());
+    let partition = entry.and_then(|entry| entry.served().next().map(|(_, p)| Arc::clone(p)));
+    let missing = || std::io::Error::other("internal topic is missing");
+    let partition = partition.ok_or_else(missing)?;
+    Ok(StateLog::new(partition, Arc::clone(committer), Arc::clone(clock)))
+}
+
+/// Makes an identity for a new cluster and keeps it.
+async fn new_cluster_id(state: &StateLog) -> Result<String, OpenError> {
+    use base64::Engine as _;
+    let bytes = uuid::Uuid::new_v4().into_bytes();
+    let cluster_id = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
+    let kept = state.commit(&[metadata::set_cluster_id(&cluster_id)]).await;
+    kept.map_err(std::io::Error::other)?;
+    Ok(cluster_id)
+}

@@ -1,0 +1,250 @@
+//! The `Log` role of the embedded broker.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::registry::{Missing, Registry, TopicEntry};
+use super::store_thread::StoreThread;
+use crate::base::clock::SharedClock;
+use crate::base::ids::{Offset, PartitionId, TimestampMs, TopicName};
+use crate::base::shutdown::Shutdown;
+use crate::engine::Later;
+use crate::engine::log::{
+    AckLevel, Append, AppendError, Bounds, Fetched, Isolation, ListedOffset, Log, OffsetSpec, Read,
+    ReadError, Receipt, Records,
+};
+use crate::log::append::Appended;
+use crate::log::index::INDEX_INTERVAL_BYTES;
+use crate::log::producer_state::SequenceError;
+use crate::log::read::TimestampHit;
+use crate::log::segment::Segment;
+use crate::log::{self, Committer, Partition};
+use crate::protocol::record_batch::validate::validate_client_batch;
+use crate::protocol::record_batch::{BatchError, BatchHeader};
+use crate::store::keys::PartitionKey;
+
+/// Append, read and watch the partitions of this process.
+#[derive(Clone)]
+pub(super) struct EmbeddedLog {
+    pub(super) registry: Arc<Registry>,
+    pub(super) committer: Arc<Committer>,
+    pub(super) store: Arc<StoreThread>,
+    pub(super) clock: SharedClock,
+    pub(super) shutdown: Shutdown,
+}
+
+impl Log for EmbeddedLog {
+    fn append(&self, append: Append) -> Later<Result<Receipt, AppendError>> {
+        let (partition, appended) = match self.write(&append) {
+            Ok(written) => written,
+            Err(error) => return Later::Now(Err(error)),
+        };
+        let receipt = Receipt {
+            base_offset: appended.base_offset,
+            log_append_time: appended.log_append_time,
+            log_start_offset: appended.log_start_offset,
+        };
+        let end = appended.end_offset;
+        if append.level < AckLevel::Durable || partition.durable_end() >= end {
+            return Later::Now(Ok(receipt));
+        }
+        let committer = Arc::clone(&self.committer);
+        Later::Then(Box::pin(async move {
+            match partition.wait_durable(end, &committer).await {
+                Ok(()) => Ok(receipt),
+                Err(error) => Err(append_error(error)),
+            }
+        }))
+    }
+
+    fn read(&self, read: Read) -> Later<Result<Fetched, ReadError>> {
+        let (key, partition) = match self.find(&read.topic, read.partition) {
+            Ok(found) => found,
+            Err(error) => return Later::Now(Err(error)),
+        };
+        self.with_indexes(key, partition, move |partition| {
+            let bounds = bounds_of(partition);
+            let slice = partition.read(read.offset, read.bytes_max)?;
+            let records = slice.map_or(Records::Memory(bytes::Bytes::new()), Records::File);
+            Ok(Fetched { records, bounds })
+        })
+    }
+
+    fn list_offset(
+        &self,
+        topic: &TopicName,
+        partition: PartitionId,
+        spec: OffsetSpec,
+        _isolation: Isolation,
+    ) -> Later<Result<Option<ListedOffset>, ReadError>> {
+        let (key, partition) = match self.find(topic, partition) {
+            Ok(found) => found,
+            Err(error) => return Later::Now(Err(error)),
+        };
+        let hit = |hit: TimestampHit| ListedOffset { offset: hit.offset, timestamp: hit.timestamp };
+        let bound = |offset| Ok(Some(ListedOffset { offset, timestamp: -1 }));
+        self.with_indexes(key, partition, move |partition| match spec {
+            OffsetSpec::Earliest => bound(partition.log_start_offset()),
+            OffsetSpec::Latest => bound(partition.high_watermark()),
+            OffsetSpec::MaxTimestamp => Ok(partition.find_max_timestamp()?.map(hit)),
+            OffsetSpec::AtOrAfter(at) => Ok(partition.find_timestamp(at)?.map(hit)),
+        })
+    }
+
+    fn bounds(&self, topic: &TopicName, partition: PartitionId) -> Result<Bounds, ReadError> {
+        Ok(bounds_of(&self.find(topic, partition)?.1))
+    }
+
+    fn watch(
+        &self,
+        topic: &TopicName,
+        partition: PartitionId,
+    ) -> Result<watch::Receiver<Offset>, ReadError> {
+        Ok(self.find(topic, partition)?.1.watch_high_watermark())
+    }
+}
+
+impl EmbeddedLog {
+    /// Validates and writes a batch; what is left is the wait for durability.
+    fn write(&self, append: &Append) -> Result<(Arc<Partition>, Appended), AppendError> {
+        let unknown = |missing| match missing {
+            Missing::Unknown => AppendError::UnknownPartition {
+                topic: append.topic.to_string(),
+                partition: append.partition,
+            },
+            Missing::Unserved(reason) => AppendError::Storage(reason.to_string()),
+        };
+        let found = self.registry.partition(&append.topic, append.partition);
+        let (entry, partition) = found.map_err(unknown)?;
+        let now = self.clock.now_ms();
+        let header = check(&entry, append, now)?;
+        let appended = partition.append(&header, &append.batch, now).map_err(append_error)?;
+        Ok((partition, appended))
+    }
+
+    fn find(
+        &self,
+        topic: &TopicName,
+        partition: PartitionId,
+    ) -> Result<(PartitionKey, Arc<Partition>), ReadError> {
+        match self.registry.partition(topic, partition) {
+            Ok((entry, served)) => {
+                Ok((PartitionKey { topic: entry.topic.id.as_u128(), partition }, served))
+            }
+            Err(Missing::Unknown) => {
+                Err(ReadError::UnknownPartition { topic: topic.to_string(), partition })
+            }
+            Err(Missing::Unserved(reason)) => Err(ReadError::Storage(reason.to_string())),
+        }
+    }
+
+    /// Runs `question` at once, or after the indexes that it misses are loaded.
+    fn with_indexes<T: Send + 'static>(
+        &self,
+        key: PartitionKey,
+        partition: Arc<Partition>,
+        question: impl Fn(&Partition) -> Result<T, log::ReadError> + Send + 'static,
+    ) -> Later<Result<T, ReadError>> {
+        let first = question(&partition);
+        let Err(log::ReadError::IndexNotLoaded(missing)) = first else {
+            return Later::Now(first.map_err(|error| read_error(error, &partition)));
+        };
+        let this = self.clone();
+        Later::Then(Box::pin(async move {
+            let mut missing = missing;
+            loop {
+                this.load_index(key, missing).await;
+                match question(&partition) {
+                    Err(log::ReadError::IndexNotLoaded(next)) => missing = next,
+                    other => return other.map_err(|error| read_error(error, &partition)),
+                }
+            }
+        }))
+    }
+
+    async fn load_index(&self, key: PartitionKey, segment: Arc<Segment>) {
+        let index = self.store.load_index(key, segment.base_offset).await;
+        if !index.is_empty() || segment.len() <= u64::from(INDEX_INTERVAL_BYTES) {
+            segment.load_index(index);
+            return;
+        }
+        let scanned = self.shutdown.run_blocking(move || {
+            if let Err(error) = segment.rebuild_index() {
+                let segment_path = segment.path().display();
+                tracing::error!(segment = %segment_path, %error, "segment cannot be indexed");
+                // An empty index makes reads scan from the start and meet the error themselves.
+                segment.load_index(log::index::SparseIndex::default());
+            }
+        });
+        scanned.await;
+    }
+}
+
+fn bounds_of(partition: &Partition) -> Bounds {
+    let high_watermark = partition.high_watermark();
+    Bounds {
+        log_start_offset: partition.log_start_offset(),
+        high_watermark,
+        last_stable_offset: high_watermark,
+    }
+}
+
+/// Checks a client's batch against the rules of its topic.
+fn check(
+    entry: &TopicEntry,
+    append: &Append,
+    now: TimestampMs,
+) -> Result<BatchHeader, AppendError> {
+    if entry.topic.is_internal {
+        return Err(AppendError::InternalTopic(append.topic.to_string()));
+    }
+    let settings = &entry.settings;
+    let (bytes, bytes_max) = (append.batch.len(), settings.message_bytes_max);
+    if bytes > bytes_max {
+        return Err(AppendError::TooLarge { bytes, bytes_max });
+    }
+    let wanted = settings.min_insync_replicas;
+    if append.level == AckLevel::Durable && wanted > 1 {
+        return Err(AppendError::NotEnoughReplicas { wanted });
+    }
+    let header = validate_client_batch(&append.batch, settings.keys)?;
+    if header.is_transactional() {
+        return Err(BatchError::BadHeader("the batch belongs to no open transaction").into());
+    }
+    if !settings.log.log_append_time && header.max_timestamp >= 0 {
+        let too_late = header.max_timestamp.saturating_sub(now) > settings.timestamp_after_max_ms;
+        let too_early = now.saturating_sub(header.base_timestamp) > settings.timestamp_before_max_ms;
+        if too_late || too_early {
+            let timestamp = if too_late { header.max_timestamp } else { header.base_timestamp };
+            return Err(AppendError::InvalidTimestamp { timestamp });
+        }
+    }
+    Ok(header)
+}
+
+fn append_error(error: log::AppendError) -> AppendError {
+    match error {
+        log::AppendError::Sequence(error @ SequenceError::OutOfOrder { .. }) => {
+            AppendError::OutOfOrderSequence(error.to_string())
+        }
+        log::AppendError::Sequence(error @ SequenceError::StaleEpoch { .. }) => {
+            AppendError::InvalidProducerEpoch(error.to_string())
+        }
+        log::AppendError::Io(_) | log::AppendError::Offline => {
+            AppendError::Storage(error.to_string())
+        }
+    }
+}
+
+fn read_error(error: log::ReadError, partition: &Partition) -> ReadError {
+    match error {
+        log::ReadError::OutOfRange { requested, .. } => {
+            ReadError::OffsetOutOfRange { requested, bounds: bounds_of(partition) }
+        }
+        log::ReadError::IndexNotLoaded(_) | log::ReadError::Io(_) => {
+            ReadError::Storage(error.to_string())
+        }
+    }
+}
+

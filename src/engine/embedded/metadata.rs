@@ -1,0 +1,155 @@
+//! What the metadata topic says: records, and the state they add up to.
+//!
+//! Keys are text, values JSON, so the history can be read with any Kafka consumer.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::state_log::Change;
+use crate::base::ids::{TopicId, TopicName};
+use crate::engine::topics::Topic;
+
+const TOPIC_PREFIX: &str = "topic/";
+const CLUSTER_KEY: &str = "cluster";
+const PRODUCER_IDS_KEY: &str = "producer-ids";
+const INCARNATIONS_KEY: &str = "incarnations";
+
+/// Value of a topic's record.
+#[derive(Debug, Serialize, Deserialize)]
+struct TopicRecord {
+    id: String,
+    partitions: i32,
+    incarnation: u64,
+    configs: BTreeMap<String, String>,
+}
+
+/// Value of the cluster's record.
+#[derive(Debug, Serialize, Deserialize)]
+struct ClusterRecord {
+    cluster_id: String,
+}
+
+/// Value of a counter's record.
+#[derive(Debug, Serialize, Deserialize)]
+struct CounterRecord {
+    next: u64,
+}
+
+/// Everything the metadata topic says.
+#[derive(Debug, Default)]
+pub(super) struct Metadata {
+    pub(super) topics: Vec<Topic>,
+    pub(super) cluster_id: Option<String>,
+    pub(super) next_producer_id: u64,
+    pub(super) next_incarnation: u64,
+}
+
+impl Metadata {
+    /// Adds up the newest records; a record that makes no sense is reported and passed over.
+    pub(super) fn from_view(view: &BTreeMap<Vec<u8>, Vec<u8>>) -> Self {
+        let mut metadata = Self::default();
+        for (key, value) in view {
+            if metadata.take(key, value).is_none() {
+                let key = String::from_utf8_lossy(key);
+                tracing::error!(%key, "metadata record cannot be read and is passed over");
+            }
+        }
+        metadata
+    }
+
+    fn take(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        let key = std::str::from_utf8(key).ok()?;
+        if let Some(name) = key.strip_prefix(TOPIC_PREFIX) {
+            let record: TopicRecord = serde_json::from_slice(value).ok()?;
+            self.topics.push(Topic {
+                name: TopicName::parse(name).ok()?,
+                id: TopicId::parse_hex(&record.id)?,
+                partition_count: record.partitions,
+                is_internal: false,
+                incarnation: record.incarnation,
+                overrides: record.configs,
+            });
+            return Some(());
+        }
+        match key {
+            CLUSTER_KEY => {
+                let record: ClusterRecord = serde_json::from_slice(value).ok()?;
+                self.cluster_id = Some(record.cluster_id);
+            }
+            PRODUCER_IDS_KEY => self.next_producer_id = counter(value)?,
+            INCARNATIONS_KEY => self.next_incarnation = counter(value)?,
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+fn counter(value: &[u8]) -> Option<u64> {
+    serde_json::from_slice::<CounterRecord>(value).ok().map(|record| record.next)
+}
+
+fn change(key: String, value: &impl Serialize) -> Change {
+    // Plain structs of strings and numbers always serialize.
+    (Bytes::from(key), serde_json::to_vec(value).ok().map(Bytes::from))
+}
+
+/// The records that create a topic: itself, and the next incarnation number.
+pub(super) fn create_topic(topic: &Topic) -> [Change; 2] {
+    let record = TopicRecord {
+        id: topic.id.to_string(),
+        partitions: topic.partition_count,
+        incarnation: topic.incarnation,
+        configs: topic.overrides.clone(),
+    };
+    let next = CounterRecord { next: topic.incarnation + 1 };
+    [
+        change(format!("{TOPIC_PREFIX}{}", topic.name), &record),
+        change(INCARNATIONS_KEY.to_owned(), &next),
+    ]
+}
+
+/// The record that deletes a topic.
+pub(super) fn delete_topic(name: &TopicName) -> Change {
+    (Bytes::from(format!("{TOPIC_PREFIX}{name}")), None)
+}
+
+/// The record that fixes the identity of the cluster.
+pub(super) fn set_cluster_id(cluster_id: &str) -> Change {
+    change(CLUSTER_KEY.to_owned(), &ClusterRecord { cluster_id: cluster_id.to_owned() })
+}
+
+/// The record that takes producer ids below `next` out of use.
+pub(super) fn set_next_producer_id(next: u64) -> Change {
+    change(PRODUCER_IDS_KEY.to_owned(), &CounterRecord { next })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_add_up_to_what_was_written() {
+        let topic = Topic {
+            name: TopicName::parse("orders").unwrap(),
+            id: TopicId::from_u128(77),
+            partition_count: 3,
+            is_internal: false,
+            incarnation: 5,
+            overrides: BTreeMap::from([("retention.ms".to_owned(), "1".to_owned())]),
+        };
+        let [created, incarnation] = create_topic(&topic);
+        let mut view = BTreeMap::new();
+        let ids = set_next_producer_id(2000);
+        for (key, value) in [created, incarnation, ids, set_cluster_id("abc")] {
+            view.insert(key.to_vec(), value.unwrap().to_vec());
+        }
+        view.insert(b"topic/bad".to_vec(), b"{".to_vec());
+        let metadata = Metadata::from_view(&view);
+        assert_eq!(metadata.topics, [topic]);
+        assert_eq!(metadata.next_incarnation, 6);
+        assert_eq!(metadata.next_producer_id, 2000);
+        assert_eq!(metadata.cluster_id.as_deref(), Some("abc"));
+    }
+}

@@ -1,0 +1,59 @@
+//! The `Producers` role: ids are taken from blocks that are on disk before the first is given.
+
+use std::sync::Arc;
+
+use super::metadata;
+use super::state_log::StateLog;
+use crate::engine::BoxFuture;
+use crate::engine::producers::{ProducerIdError, ProducerIdentity, Producers};
+
+/// Ids per block, as in Kafka; a crash wastes at most one block.
+const BLOCK_IDS: u64 = 1000;
+
+#[derive(Debug)]
+struct Block {
+    next: u64,
+    end: u64,
+}
+
+/// Gives out producer ids.
+#[derive(Debug, Clone)]
+pub(super) struct EmbeddedProducers {
+    state: StateLog,
+    block: Arc<tokio::sync::Mutex<Block>>,
+}
+
+impl EmbeddedProducers {
+    /// Continues after `next`, below which every id may be in use.
+    pub(super) fn new(state: StateLog, next: u64) -> Self {
+        Self { state, block: Arc::new(tokio::sync::Mutex::new(Block { next, end: next })) }
+    }
+
+    async fn next_id(&self) -> Result<i64, ProducerIdError> {
+        let mut block = self.block.lock().await;
+        if block.next == block.end {
+            let end = block.end + BLOCK_IDS;
+            let change = [metadata::set_next_producer_id(end)];
+            let committed = self.state.commit(&change).await;
+            committed.map_err(|error| ProducerIdError::Storage(error.to_string()))?;
+            block.end = end;
+        }
+        let id = block.next;
+        block.next += 1;
+        i64::try_from(id).map_err(|_| ProducerIdError::Storage("ids are used up".to_owned()))
+    }
+}
+
+impl Producers for EmbeddedProducers {
+    fn init_producer_id(
+        &self,
+        transactional_id: Option<String>,
+    ) -> BoxFuture<Result<ProducerIdentity, ProducerIdError>> {
+        if let Some(id) = transactional_id {
+            let refused = Err(ProducerIdError::TransactionsUnsupported(id));
+            return Box::pin(std::future::ready(refused));
+        }
+        let this = self.clone();
+        Box::pin(async move { Ok(ProducerIdentity { id: this.next_id().await?, epoch: 0 }) })
+    }
+}

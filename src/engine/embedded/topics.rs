@@ -1,0 +1,213 @@
+//! The `Topics` role of the embedded broker.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::metadata;
+use super::open::open_entry;
+use super::registry::{Registry, TopicEntry};
+use super::state_log::StateLog;
+use super::store_thread::StoreThread;
+use super::topic_config::{self, TopicSettings};
+use crate::base::clock::SharedClock;
+use crate::base::ids::{TopicId, TopicName};
+use crate::base::limits::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX};
+use crate::base::shutdown::Shutdown;
+use crate::engine::BoxFuture;
+use crate::engine::topics::{
+    ConfigEntry, CreateTopic, CreateTopicError, DeleteTopicError, Topic, Topics,
+};
+use crate::log::layout::DataDir;
+use crate::log::{SavedPartition, layout};
+
+/// How topics come into being without being asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct TopicDefaults {
+    /// Partitions of a topic whose creator named no number (`num.partitions`).
+    pub partition_count: i32,
+    /// Topics are created when metadata of an unknown one is asked for
+    /// (`auto.create.topics.enable`).
+    pub auto_create: bool,
+}
+
+/// Create, find, list and delete the topics of this process.
+#[derive(Clone)]
+pub(super) struct EmbeddedTopics {
+    pub(super) registry: Arc<Registry>,
+    pub(super) state: StateLog,
+    pub(super) store: Arc<StoreThread>,
+    pub(super) data: Arc<DataDir>,
+    pub(super) clock: SharedClock,
+    pub(super) shutdown: Shutdown,
+    pub(super) defaults: TopicDefaults,
+    /// Creations and deletions happen one at a time; the value is the next incarnation.
+    pub(super) changing: Arc<tokio::sync::Mutex<()>>,
+    pub(super) next_incarnation: Arc<Mutex<u64>>,
+}
+
+impl Topics for EmbeddedTopics {
+    fn find(&self, name: &str) -> Option<Arc<Topic>> {
+        self.registry.find(name).map(|entry| Arc::clone(&entry.topic))
+    }
+
+    fn find_by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
+        self.registry.find_by_id(id).map(|entry| Arc::clone(&entry.topic))
+    }
+
+    fn list(&self) -> Vec<Arc<Topic>> {
+        self.registry.sorted().into_iter().map(|entry| Arc::clone(&entry.topic)).collect()
+    }
+
+    fn describe_configs(&self, topic: &Topic) -> Vec<ConfigEntry> {
+        topic_config::describe(&topic.overrides)
+    }
+
+    fn create(&self, request: CreateTopic) -> BoxFuture<Result<Arc<Topic>, CreateTopicError>> {
+        let this = self.clone();
+        Box::pin(async move {
+            let _one_at_a_time = this.changing.lock().await;
+            this.create_locked(request).await
+        })
+    }
+
+    fn auto_create(&self, name: &str) -> BoxFuture<Option<Result<Arc<Topic>, CreateTopicError>>> {
+        if !self.defaults.auto_create {
+            return Box::pin(std::future::ready(None));
+        }
+        let this = self.clone();
+        let request = CreateTopic { name: name.to_owned(), ..CreateTopic::default() };
+        Box::pin(async move {
+            let _one_at_a_time = this.changing.lock().await;
+            // Another request may have created it while this one waited.
+            if let Some(topic) = this.find(&request.name) {
+                return Some(Ok(topic));
+            }
+            Some(this.create_locked(request).await)
+        })
+    }
+
+    fn delete(&self, name: &str) -> BoxFuture<Result<(), DeleteTopicError>> {
+        let this = self.clone();
+        let name = name.to_owned();
+        Box::pin(async move {
+            let _one_at_a_time = this.changing.lock().await;
+            this.delete_locked(&name).await
+        })
+    }
+
+    fn watch_changes(&self) -> watch::Receiver<u64> {
+        self.registry.watch_changes()
+    }
+}
+
+impl EmbeddedTopics {
+    async fn create_locked(&self, request: CreateTopic) -> Result<Arc<Topic>, CreateTopicError> {
+        let topic = self.plan(&request)?;
+        if request.dry_run {
+            return Ok(Arc::new(topic));
+        }
+        let settings = TopicSettings::from_overrides(&topic.overrides);
+        let changes = metadata::create_topic(&topic);
+        *self.next_incarnation.lock() = topic.incarnation + 1;
+        let (data, now) = (Arc::clone(&self.data), self.clock.now_ms());
+        let open = move || open_entry(&data, topic, settings, now, |_| SavedPartition::default());
+        let stopped = || CreateTopicError::Storage("server is stopping".to_owned());
+        let entry = self.shutdown.run_blocking(open).await.ok_or_else(stopped)?;
+        if let Some(Err(reason)) = entry.partitions.iter().find(|slot| slot.is_err()) {
+            return Err(CreateTopicError::Storage(reason.to_string()));
+        }
+        let committed = self.state.commit(&changes).await;
+        committed.map_err(|error| CreateTopicError::Storage(error.to_string()))?;
+        let topic = Arc::clone(&entry.topic);
+        tracing::info!(topic = %topic.name, partitions = topic.partition_count, "topic created");
+        self.registry.insert(Arc::new(entry));
+        Ok(topic)
+    }
+
+    /// Checks a request and decides what the topic will be.
+    fn plan(&self, request: &CreateTopic) -> Result<Topic, CreateTopicError> {
+        let name = TopicName::parse(&request.name)?;
+        if self.registry.find(name.as_str()).is_some() {
+            return Err(CreateTopicError::Exists(request.name.clone()));
+        }
+        let alike = |other: &str| other.replace('.', "_") == name.as_str().replace('.', "_");
+        let topics = self.registry.snapshot();
+        if let Some(other) = topics.iter().find(|entry| alike(entry.topic.name.as_str())) {
+            return Err(CreateTopicError::CollidingName {
+                name: request.name.clone(),
+                existing: other.topic.name.to_string(),
+            });
+        }
+        let partition_count = request.partition_count.unwrap_or(self.defaults.partition_count);
+        if !(1..=PARTITIONS_PER_TOPIC_MAX).contains(&partition_count) {
+            let (count, max) = (partition_count, PARTITIONS_PER_TOPIC_MAX);
+            return Err(CreateTopicError::InvalidPartitions { count, max });
+        }
+        let wanted = usize::try_from(partition_count).unwrap_or(usize::MAX);
+        if self.registry.partition_total().saturating_add(wanted) > PARTITIONS_MAX {
+            return Err(CreateTopicError::TooManyPartitions(PARTITIONS_MAX));
+        }
+        if let Some(factor) = request.replication_factor.filter(|factor| *factor != 1) {
+            return Err(CreateTopicError::InvalidReplicationFactor(factor));
+        }
+        Ok(Topic {
+            name,
+            id: TopicId::random(),
+            partition_count,
+            is_internal: false,
+            incarnation: *self.next_incarnation.lock(),
+            overrides: topic_config::check(&request.configs)?,
+        })
+    }
+
+    async fn delete_locked(&self, name: &str) -> Result<(), DeleteTopicError> {
+        let storage = |error: &dyn std::fmt::Display| DeleteTopicError::Storage(error.to_string());
+        let entry = self.registry.find(name);
+        let entry = entry.ok_or_else(|| DeleteTopicError::Unknown(name.to_owned()))?;
+        if entry.topic.is_internal {
+            return Err(DeleteTopicError::Internal(name.to_owned()));
+        }
+        let tombstone = [metadata::delete_topic(&entry.topic.name)];
+        self.state.commit(&tombstone).await.map_err(|error| storage(&error))?;
+        self.registry.remove(name);
+        self.store.forget(entry.served().map(|(key, _)| key).collect());
+        let condemned = self.data.condemn_topic(entry.topic.id).map_err(|e| storage(&e))?;
+        tracing::info!(topic = name, "topic deleted");
+        // Unlinking gigabytes takes time; the rename above already made the deletion final.
+        let shutdown = self.shutdown.clone();
+        self.shutdown.spawn(async move {
+            let path = condemned.clone();
+            let removed = shutdown.run_blocking(move || layout::DataDir::remove_condemned(&path));
+            if let Some(Err(error)) = removed.await {
+                let path = condemned.display();
+                tracing::warn!(%path, %error, "deleted topic leaves files until the next start");
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Describes an internal topic.
+pub(super) fn internal_topic(name: TopicName, id: TopicId) -> Topic {
+    Topic {
+        name,
+        id,
+        partition_count: 1,
+        is_internal: true,
+        incarnation: 0,
+        overrides: std::collections::BTreeMap::from([(
+            "cleanup.policy".to_owned(),
+            "compact".to_owned(),
+        )]),
+    }
+}
+
+impl TopicEntry {
+    /// The entry of an internal topic around its one partition.
+    pub(super) fn internal(topic: Topic, partition: Arc<crate::log::Partition>) -> Self {
+        let settings = TopicSettings::from_overrides(&topic.overrides);
+        Self { topic: Arc::new(topic), settings, partitions: vec![Ok(partition)] }
+    }
+}
