@@ -88,7 +88,10 @@ mod tests {
 
     #[test]
     fn minify_keeps_strings_and_digits() {
-        assert_eq!(minified("{ \"a b\" : 1.00 ,\n\t\"c\\\" d\" : [ 1e5 ] }"), "{\"a b\":1.00,\"c\\\" d\":[1e5]}");
+        assert_eq!(
+            minified("{ \"a b\" : 1.00 ,\n\t\"c\\\" d\" : [ 1e5 ] }"),
+            "{\"a b\":1.00,\"c\\\" d\":[1e5]}"
+        );
         assert_eq!(minified("\"x\\\\\" "), "\"x\\\\\"");
         assert_eq!(minified("12345678901234567890.10"), "12345678901234567890.10");
     }

@@ -96,15 +96,14 @@ impl Partition {
             writer.checkpointed = Some(writer.next_offset);
             let ends = segments.iter().skip(1).map(|(s, _)| s.base_offset);
             let ends: Vec<Offset> = ends.chain([writer.next_offset]).collect();
-            let rows = segments.iter().zip(ends).map(|((segment, sealed), next_offset)| {
-                SegmentRow {
+            let rows =
+                segments.iter().zip(ends).map(|((segment, sealed), next_offset)| SegmentRow {
                     base_offset: segment.base_offset,
                     position: u32::try_from(segment.len()).unwrap_or(u32::MAX),
                     next_offset,
                     max_timestamp: segment.max_timestamp(),
                     sealed: *sealed,
-                }
-            });
+                });
             let changed = std::mem::take(&mut writer.producers_changed);
             Checkpoint {
                 log_start_offset: self.log_start_offset(),

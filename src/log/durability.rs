@@ -18,7 +18,7 @@ use super::partition::Partition;
 use super::segment::Segment;
 use crate::base::ids::Offset;
 
-/// Threads that sync; measured in `benches/durability.rs`: more gain nothing, fewer cost with
+/// Threads that sync; measured in `benches/log.rs`: more gain nothing, fewer cost with
 /// many partitions.
 const SYNC_THREADS: usize = 8;
 
@@ -82,11 +82,11 @@ impl Partition {
         }
         let mut durable = self.durable_end.subscribe();
         committer.request(self);
+        // The guard that `wait_for` returns must go at once: a second look at the value while a
+        // sync waits to write it would block for ever.
         let reached = durable.wait_for(|now| *now >= end || self.is_offline()).await;
-        if reached.is_err() || self.durable_end() < end {
-            return Err(AppendError::Offline);
-        }
-        Ok(())
+        let is_durable = reached.is_ok_and(|now| *now >= end);
+        if is_durable { Ok(()) } else { Err(AppendError::Offline) }
     }
 
     /// Syncs everything appended so far, on the calling thread.

@@ -163,7 +163,11 @@ mod tests {
         let mut index = SparseIndex::default();
         for n in 1..=3_u32 {
             let max_timestamp_before = i64::from(n) * 1000;
-            index.push(IndexEntry { offset_delta: n * 10, position: n * 100, max_timestamp_before });
+            index.push(IndexEntry {
+                offset_delta: n * 10,
+                position: n * 100,
+                max_timestamp_before,
+            });
         }
         index
     }

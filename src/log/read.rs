@@ -96,7 +96,10 @@ impl Partition {
     ///
     /// # Errors
     /// [`ReadError`]; after `IndexNotLoaded` load the index and call again.
-    pub fn find_timestamp(&self, timestamp: TimestampMs) -> Result<Option<TimestampHit>, ReadError> {
+    pub fn find_timestamp(
+        &self,
+        timestamp: TimestampMs,
+    ) -> Result<Option<TimestampHit>, ReadError> {
         let start = self.log_start_offset();
         for segment in self.segments_from(start) {
             if segment.max_timestamp() >= timestamp
@@ -132,7 +135,8 @@ fn slice_of(
     let end = segment.len();
     let delta = u32::try_from((offset - segment.base_offset).max(0)).unwrap_or(u32::MAX);
     let not_loaded = || ReadError::IndexNotLoaded(Arc::clone(segment));
-    let from = segment.with_index(|index| index.position_for_offset(delta)).ok_or_else(not_loaded)?;
+    let from =
+        segment.with_index(|index| index.position_for_offset(delta)).ok_or_else(not_loaded)?;
     let mut first = None;
     segment.scan_headers(u64::from(from), end, |position, header| {
         if header.last_offset() < offset {

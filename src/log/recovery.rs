@@ -101,7 +101,8 @@ impl Partition {
         }
         let trusts_rows = segments.iter().all(|s| saved.segments.contains_key(&s.base_offset));
         let table = saved.producers.as_deref().and_then(ProducerTable::decode);
-        let producers = if trusts_rows { table.unwrap_or_default() } else { ProducerTable::default() };
+        let producers =
+            if trusts_rows { table.unwrap_or_default() } else { ProducerTable::default() };
         let mut scan = Scan { producers, now };
         let mut newly_sealed = Vec::new();
         let Some((last, earlier)) = segments.split_last() else {
@@ -156,9 +157,7 @@ impl ScanError {
     fn at(self, dir: &Path) -> RecoveryError {
         match self {
             Self::Io(source) => RecoveryError::Io { path: dir.to_path_buf(), source },
-            Self::Damaged { path, position, len } => {
-                RecoveryError::Damaged { path, position, len }
-            }
+            Self::Damaged { path, position, len } => RecoveryError::Damaged { path, position, len },
         }
     }
 }

@@ -36,9 +36,7 @@ impl Partition {
     fn doomed_segments(&self, config: &LogConfig, now: TimestampMs) -> Vec<Arc<Segment>> {
         let segments = self.segments.read();
         let mut excess = match config.retention_bytes {
-            Some(limit) => {
-                segments.iter().map(|s| s.len()).sum::<u64>().saturating_sub(limit)
-            }
+            Some(limit) => segments.iter().map(|s| s.len()).sum::<u64>().saturating_sub(limit),
             None => 0,
         };
         let sealed = segments.len().saturating_sub(1);

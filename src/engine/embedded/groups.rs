@@ -26,8 +26,8 @@ use crate::coordinator::group::{
 use crate::engine::BoxFuture;
 use crate::engine::groups::{
     CommitRefusal, CommitResults, CommittedOffset, GroupDescription, GroupError, Groups, Join,
-    JoinRefusal, JoinReply, LeaveMember, LeaveResult, Membership, OffsetQuery, OffsetToCommit, Sync,
-    SyncReply,
+    JoinRefusal, JoinReply, LeaveMember, LeaveResult, Membership, OffsetQuery, OffsetToCommit,
+    Sync, SyncReply,
 };
 
 /// One group with the requests that wait for it.
@@ -169,9 +169,13 @@ impl EmbeddedGroups {
                 () = stopping.stopping() => {}
                 () = ticking.timers.run(&ticking.clock, tick) => {}
             }
-            ticking.release_waiters();
         });
         Self { shared }
+    }
+
+    /// Answers every parked join and sync, so that their connections can close.
+    pub(super) fn release_waiters(&self) {
+        self.shared.release_waiters();
     }
 
     /// Drops expired offsets and groups that hold nothing any more.
@@ -243,12 +247,7 @@ impl Shared {
 
     /// Appends what must be kept and collects the replies; a reply behind a record that could not
     /// be appended is dropped, which its waiter reads as "not available".
-    fn perform(
-        &self,
-        cell: &GroupCell,
-        inner: &mut Inner,
-        effects: &mut Effects,
-    ) -> Vec<Delivery> {
+    fn perform(&self, cell: &GroupCell, inner: &mut Inner, effects: &mut Effects) -> Vec<Delivery> {
         let mut deliveries = Vec::new();
         let mut durable_end = None;
         let mut failed = false;
@@ -355,7 +354,8 @@ impl Shared {
     fn check_offsets(&self, offsets: &[OffsetToCommit]) -> CommitResults {
         let check = |offset: &OffsetToCommit| {
             let TopicPartition { topic, partition } = &offset.partition;
-            let entry = self.registry.find(topic.as_str()).ok_or(CommitRefusal::UnknownPartition)?;
+            let entry =
+                self.registry.find(topic.as_str()).ok_or(CommitRefusal::UnknownPartition)?;
             if !(0..entry.topic.partition_count).contains(partition) {
                 return Err(CommitRefusal::UnknownPartition);
             }
@@ -544,7 +544,8 @@ impl Groups for EmbeddedGroups {
             (OffsetQuery::All, None) => Vec::new(),
             (OffsetQuery::All, Some(inner)) => {
                 let all = inner.group.committed_offsets();
-                all.map(|(partition, committed)| (partition.clone(), Some(committed.clone()))).collect()
+                all.map(|(partition, committed)| (partition.clone(), Some(committed.clone())))
+                    .collect()
             }
             (OffsetQuery::Partitions(asked), None) => {
                 asked.iter().map(|partition| (partition.clone(), None)).collect()

@@ -214,7 +214,8 @@ fn check(
     }
     if !settings.log.log_append_time && header.max_timestamp >= 0 {
         let too_late = header.max_timestamp.saturating_sub(now) > settings.timestamp_after_max_ms;
-        let too_early = now.saturating_sub(header.base_timestamp) > settings.timestamp_before_max_ms;
+        let too_early =
+            now.saturating_sub(header.base_timestamp) > settings.timestamp_before_max_ms;
         if too_late || too_early {
             let timestamp = if too_late { header.max_timestamp } else { header.base_timestamp };
             return Err(AppendError::InvalidTimestamp { timestamp });
@@ -247,4 +248,3 @@ fn read_error(error: log::ReadError, partition: &Partition) -> ReadError {
         }
     }
 }
-

@@ -173,10 +173,8 @@ impl Embedded {
     /// Figures of this moment.
     #[must_use]
     pub fn status(&self) -> EmbeddedStatus {
-        let mut status = EmbeddedStatus {
-            store_healthy: self.store.is_healthy(),
-            ..EmbeddedStatus::default()
-        };
+        let mut status =
+            EmbeddedStatus { store_healthy: self.store.is_healthy(), ..EmbeddedStatus::default() };
         (status.groups, status.group_members) = self.groups.counts();
         for entry in self.registry.snapshot() {
             status.topics += 1;
@@ -191,6 +189,11 @@ impl Embedded {
             }
         }
         status
+    }
+
+    /// Answers members that wait for a rebalance. Call it when the doors begin to close.
+    pub fn release_waiters(&self) {
+        self.groups.release_waiters();
     }
 
     /// Makes everything durable and ends the threads. Call it after the doors are closed.

@@ -155,7 +155,9 @@ pub(super) fn changes_since(
             let records = BatchRecords::open(header, &batch).map_err(std::io::Error::other)?;
             for record in &records {
                 let record = record.map_err(std::io::Error::other)?;
-                if record.offset >= from && let Some(key) = record.key {
+                if record.offset >= from
+                    && let Some(key) = record.key
+                {
                     newest.insert(key.to_vec(), record.value.map(<[u8]>::to_vec));
                 }
             }

@@ -2,7 +2,7 @@
 //!
 //! It pulls: every interval it asks each partition what changed since its last checkpoint and
 //! reads the state topics from where it stopped. Nothing is ever queued for it that could be lost
-//! or could fill up, because the log keeps everything (DESIGN 2b). Checkpoints only bound what a
+//! or could fill up, because the log keeps everything (ADR 0002). Checkpoints only bound what a
 //! start has to read again.
 
 use std::collections::HashMap;

@@ -133,11 +133,9 @@ impl Kind {
 /// Lists every entry with the value in force.
 pub(super) fn describe(overrides: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
     let entry = |definition: &Definition| match overrides.get(definition.name) {
-        Some(value) => ConfigEntry {
-            name: definition.name,
-            value: value.clone(),
-            source: ConfigSource::Topic,
-        },
+        Some(value) => {
+            ConfigEntry { name: definition.name, value: value.clone(), source: ConfigSource::Topic }
+        }
         None => ConfigEntry {
             name: definition.name,
             value: definition.default.to_owned(),

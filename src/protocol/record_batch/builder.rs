@@ -1,6 +1,6 @@
 //! Builds uncompressed batches: for records that come by HTTP, for internal state, for markers.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::header::{self, BatchHeader, HEADER_BYTES, LOG_OVERHEAD_BYTES};
 use crate::base::ids::{Offset, TimestampMs};
@@ -26,8 +26,6 @@ pub struct BatchBuilder {
     last_offset_delta: i32,
     record_count: i32,
     producer: Option<ProducerStamp>,
-    /// Room for one record's body, reused: its length goes in front of it.
-    scratch: Vec<u8>,
 }
 
 impl Default for BatchBuilder {
@@ -56,7 +54,6 @@ impl BatchBuilder {
             last_offset_delta: -1,
             record_count: 0,
             producer: None,
-            scratch: Vec::new(),
         }
     }
 
@@ -112,29 +109,31 @@ impl BatchBuilder {
         self.max_timestamp = self.max_timestamp.max(timestamp);
         self.last_offset_delta = offset_delta;
         self.record_count += 1;
-        let body = &mut self.scratch;
-        body.clear();
-        body.push(0);
-        put_varint(body, timestamp.wrapping_sub(base));
-        put_varint(body, i64::from(offset_delta));
-        put_nullable(body, key);
-        let count = headers.clone().count();
-        // The value is written last into the batch itself, so that it is copied once only.
-        let mut value_length = Vec::with_capacity(10);
-        put_varint(&mut value_length, value.map_or(-1, length_of));
-        let value = value.unwrap_or_default();
-        let mut tail = Vec::new();
-        put_varint(&mut tail, length_of_count(count));
+        let timestamp_delta = timestamp.wrapping_sub(base);
+        let offset_delta = i64::from(offset_delta);
+        let header_bytes: usize =
+            headers.clone().map(|(k, v)| nullable_len(Some(k)) + nullable_len(v)).sum();
+        let header_count = length_of_count(headers.clone().count());
+        let length = 1
+            + varint_len(timestamp_delta)
+            + varint_len(offset_delta)
+            + nullable_len(key)
+            + nullable_len(value)
+            + varint_len(header_count)
+            + header_bytes;
+        let length_field = length_of_count(length);
+        let out = &mut self.buffer;
+        out.reserve(varint_len(length_field) + length);
+        put_varint(out, length_field);
+        out.put_u8(0);
+        put_varint(out, timestamp_delta);
+        put_varint(out, offset_delta);
+        put_nullable(out, key);
+        put_nullable(out, value);
+        put_varint(out, header_count);
         for (key, value) in headers {
-            put_nullable(&mut tail, Some(key));
-            put_nullable(&mut tail, value);
-        }
-        let total = body.len() + value_length.len() + value.len() + tail.len();
-        let mut length = Vec::with_capacity(10);
-        put_varint(&mut length, length_of_count(total));
-        self.buffer.reserve(length.len() + total);
-        for part in [&length, body, &value_length, value, &tail] {
-            self.buffer.extend_from_slice(part);
+            put_nullable(out, Some(key));
+            put_nullable(out, value);
         }
     }
 
@@ -149,7 +148,8 @@ impl BatchBuilder {
     #[must_use]
     pub fn finish(mut self) -> Bytes {
         let length = self.buffer.len() - LOG_OVERHEAD_BYTES;
-        let producer = self.producer.unwrap_or(ProducerStamp { id: -1, epoch: -1, base_sequence: -1 });
+        let producer =
+            self.producer.unwrap_or(ProducerStamp { id: -1, epoch: -1, base_sequence: -1 });
         let header = BatchHeader {
             base_offset: self.base_offset,
             batch_length: i32::try_from(length).unwrap_or(i32::MAX),
@@ -178,16 +178,30 @@ fn length_of_count(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn put_varint(out: &mut Vec<u8>, value: i64) {
-    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
-    while rest >= 0x80 {
-        out.push((rest & 0x7f) as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
+const fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
-fn put_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+/// Bytes that a varint takes: 7 bits each.
+const fn varint_len(value: i64) -> usize {
+    let bits = 64 - (zigzag(value) | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
+
+fn nullable_len(bytes: Option<&[u8]>) -> usize {
+    varint_len(bytes.map_or(-1, length_of)) + bytes.map_or(0, <[u8]>::len)
+}
+
+fn put_varint(out: &mut BytesMut, value: i64) {
+    let mut rest = zigzag(value);
+    while rest >= 0x80 {
+        out.put_u8((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.put_u8(rest as u8);
+}
+
+fn put_nullable(out: &mut BytesMut, bytes: Option<&[u8]>) {
     put_varint(out, bytes.map_or(-1, length_of));
     out.extend_from_slice(bytes.unwrap_or_default());
 }

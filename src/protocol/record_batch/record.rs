@@ -67,11 +67,7 @@ impl BatchRecords {
     /// Walks the records in order; after an error it ends.
     #[must_use]
     pub fn iter(&self) -> RecordIter<'_> {
-        RecordIter {
-            header: &self.header,
-            cursor: Cursor { rest: &self.body },
-            index: 0,
-        }
+        RecordIter { header: &self.header, cursor: Cursor { rest: &self.body }, index: 0 }
     }
 }
 

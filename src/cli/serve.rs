@@ -1,0 +1,227 @@
+//! `hydrant serve`: opens the broker, opens both doors, drains on a signal.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::CliError;
+use crate::base::clock::{RealClock, SharedClock};
+use crate::base::limits;
+use crate::base::shutdown::Shutdown;
+use crate::config::{Config, ConfigFlags};
+use crate::consumers::{Consumers, ConsumersOptions};
+use crate::coordinator::group::GroupConfig;
+use crate::engine::embedded::{Embedded, EmbeddedOptions, TopicDefaults};
+use crate::http::state::{Inner, Readiness};
+use crate::http::stream::StreamHub;
+use crate::http::{AppState, HttpMetrics, HttpOptions, StreamOptions, router, server};
+use crate::kafka::{self, KafkaMetrics, KafkaOptions};
+use crate::telemetry::{self, ProcessMetrics};
+
+/// An idle Kafka connection is closed after this time (`connections.max.idle.ms`).
+const KAFKA_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Serves until a signal; returns after the drain.
+///
+/// # Errors
+/// Configuration, data directory or address that cannot be used.
+pub fn run(flags: &ConfigFlags) -> Result<(), CliError> {
+    let config = Config::load(flags)?;
+    let runtime = super::runtime(config.worker_threads)?;
+    let telemetry = {
+        // The exporter starts a task.
+        let _entered = runtime.enter();
+        telemetry::start(config.otlp_endpoint.as_deref())?
+    };
+    let result = runtime.block_on(serve(config));
+    telemetry.shutdown();
+    result
+}
+
+async fn serve(config: Config) -> Result<(), CliError> {
+    let mut signals = Signals::listen()?;
+    let clock: SharedClock = Arc::new(RealClock);
+    // Binding first makes a taken port an error before the data directory is touched.
+    let http_listener = bind("http", &config.http_addr).await?;
+    let kafka_listener = bind("kafka", &config.kafka_addr).await?;
+    let (http_addr, kafka_addr) = (http_listener.local_addr()?, kafka_listener.local_addr()?);
+    // The doors stop first, then what they stand on.
+    let (doors, broker) = (Shutdown::new(), Shutdown::new());
+    let embedded = Embedded::open(embedded_options(&config, &clock), broker.clone()).await?;
+    let embedded = Arc::new(embedded);
+    let engine = embedded.engine();
+    let options = ConsumersOptions {
+        instance_timeout_ms: config.consumer_instance_timeout_ms,
+        ..ConsumersOptions::default()
+    };
+    let consumers = Consumers::start(engine.clone(), Arc::clone(&clock), doors.clone(), options);
+
+    let http_metrics = Arc::new(HttpMetrics::default());
+    let kafka_metrics = Arc::new(KafkaMetrics::new());
+    let process = ProcessMetrics::new(|registry| {
+        http_metrics.register(registry);
+        kafka_metrics.register(registry);
+    });
+    let streams = StreamOptions {
+        heartbeat: Duration::from_secs(config.stream_heartbeat_s),
+        age_max: Duration::from_secs(config.stream_max_age_s.max(1)),
+        ..StreamOptions::default()
+    };
+    let hub = StreamHub::new(
+        engine.clone(),
+        Arc::clone(&clock),
+        streams.clone(),
+        Arc::clone(&http_metrics),
+        doors.clone(),
+    );
+    let (rendered, status) = (Arc::clone(&process), Arc::clone(&embedded));
+    let state = AppState::new(Inner {
+        engine: engine.clone(),
+        consumers,
+        streams: hub,
+        metrics: Arc::clone(&http_metrics),
+        clock,
+        shutdown: doors.clone(),
+        options: HttpOptions {
+            authority: http_addr.to_string(),
+            connections_max: limits::HTTP_CONNECTIONS_MAX,
+            cors_origins: config.cors_origins.clone(),
+            streams,
+        },
+        readiness: readiness(&embedded, &doors),
+        render_metrics: Arc::new(move || rendered.render(&status.status())),
+        keyless_turn: AtomicU32::new(0),
+    });
+    let http = server::serve(
+        http_listener,
+        router::router(state),
+        limits::HTTP_CONNECTIONS_MAX,
+        http_metrics,
+        doors.clone(),
+    );
+    let kafka_options = kafka_options(&config, kafka_addr)?;
+    let kafka = kafka::serve(kafka_listener, engine, kafka_options, kafka_metrics, doors.clone());
+    doors.spawn(http);
+    doors.spawn(kafka);
+    announce(http_addr, kafka_addr)?;
+    signals.next().await;
+    let drain_timeout = Duration::from_secs(config.drain_timeout_s);
+    tokio::select! {
+        () = drain(&doors, &broker, &embedded, drain_timeout) => {}
+        () = signals.next() => return Err("stopped by a second signal before the drain".into()),
+    }
+    tokio::task::block_in_place(|| embedded.close());
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// SIGTERM and SIGINT, from the moment this exists.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn bind(door: &str, address: &str) -> Result<TcpListener, CliError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("{door} address '{address}' cannot be bound: {error}").into())
+}
+
+fn embedded_options(config: &Config, clock: &SharedClock) -> EmbeddedOptions {
+    EmbeddedOptions {
+        data_dir: config.data_dir.clone(),
+        topics: TopicDefaults {
+            partition_count: config.num_partitions,
+            auto_create: config.auto_create_topics,
+        },
+        groups: GroupConfig {
+            initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
+            session_timeout_min_ms: config.group_min_session_timeout_ms,
+            ..GroupConfig::default()
+        },
+        janitor_interval: Duration::from_millis(config.retention_check_interval_ms.max(1)),
+        clock: Arc::clone(clock),
+    }
+}
+
+fn kafka_options(config: &Config, bound: SocketAddr) -> Result<KafkaOptions, CliError> {
+    let (host, port) = match config.kafka_advertised.as_deref() {
+        None => (advertised_host(bound), bound.port()),
+        Some(text) => {
+            let invalid = || format!("kafka_advertised '{text}' is not HOST:PORT");
+            let (host, port) = text.rsplit_once(':').ok_or_else(invalid)?;
+            (host.to_owned(), port.parse().map_err(|_| invalid())?)
+        }
+    };
+    Ok(KafkaOptions {
+        advertised_host: host,
+        advertised_port: port,
+        connections_max: limits::KAFKA_CONNECTIONS_MAX,
+        idle_timeout: KAFKA_IDLE_TIMEOUT,
+    })
+}
+
+/// Clients cannot connect to the wildcard address.
+fn advertised_host(bound: SocketAddr) -> String {
+    if bound.ip().is_unspecified() { "127.0.0.1".to_owned() } else { bound.ip().to_string() }
+}
+
+fn readiness(embedded: &Arc<Embedded>, doors: &Shutdown) -> Readiness {
+    let (embedded, doors) = (Arc::clone(embedded), doors.clone());
+    Arc::new(move || {
+        let status = embedded.status();
+        let mut reasons = Vec::new();
+        if doors.is_stopping() {
+            reasons.push("the server is draining".to_owned());
+        }
+        if status.partitions_offline > 0 {
+            reasons.push(format!("{} partitions are offline", status.partitions_offline));
+        }
+        if !status.store_healthy {
+            reasons.push("the store cannot be written".to_owned());
+        }
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    })
+}
+
+/// The two lines that scripts wait for.
+fn announce(http: SocketAddr, kafka: SocketAddr) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "listening http://{http}")?;
+    writeln!(out, "listening kafka://{kafka}")?;
+    out.flush()
+}
+
+/// Stops the doors, then the broker's tasks; gives up waiting after `timeout`.
+async fn drain(doors: &Shutdown, broker: &Shutdown, embedded: &Embedded, timeout: Duration) {
+    tracing::info!("draining");
+    doors.stop();
+    embedded.release_waiters();
+    if tokio::time::timeout(timeout, doors.drained()).await.is_err() {
+        tracing::warn!("connections are still open after the drain timeout");
+    }
+    broker.stop();
+    if tokio::time::timeout(timeout, broker.drained()).await.is_err() {
+        tracing::warn!("background work is still running after the drain timeout");
+    }
+}

@@ -1,0 +1,248 @@
+//! Configuration: flags over environment over file over defaults. Only this module reads the
+//! environment.
+//!
+//! Every key can be set in three ways with one meaning: `--data-dir`, `HYDRANT_DATA_DIR`, and
+//! `data_dir` in the TOML file that `--config` names. Unknown keys in the file are errors.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+/// What can be configured, with every value in place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Folder of the log and the store.
+    pub data_dir: PathBuf,
+    /// Address of the HTTP door.
+    pub http_addr: String,
+    /// Address of the Kafka door.
+    pub kafka_addr: String,
+    /// Address that Kafka clients are told to use; the bound one if absent.
+    pub kafka_advertised: Option<String>,
+    /// Create topics when metadata of an unknown one is asked for.
+    pub auto_create_topics: bool,
+    /// Partitions of a topic whose creator named no number.
+    pub num_partitions: i32,
+    /// How long the first rebalance of an empty group waits for company, in ms.
+    pub group_initial_rebalance_delay_ms: i32,
+    /// Shortest session timeout that a group member may ask for, in ms.
+    pub group_min_session_timeout_ms: i32,
+    /// How long an HTTP consumer instance lives without a request, in ms.
+    pub consumer_instance_timeout_ms: i64,
+    /// Time between rounds of retention and compaction, in ms.
+    pub retention_check_interval_ms: u64,
+    /// Time between pings on an idle live stream, in s.
+    pub stream_heartbeat_s: u64,
+    /// Longest life of one live stream, in s.
+    pub stream_max_age_s: u64,
+    /// Origins that browsers may call from; `*` allows all.
+    pub cors_origins: Vec<String>,
+    /// How long a shutdown may take, in s.
+    pub drain_timeout_s: u64,
+    /// Where to export traces by OTLP over HTTP; nowhere if absent.
+    pub otlp_endpoint: Option<String>,
+    /// Threads of the reactor; twice the cores if absent.
+    pub worker_threads: Option<usize>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("./data"),
+            http_addr: "127.0.0.1:8082".to_owned(),
+            kafka_addr: "127.0.0.1:9092".to_owned(),
+            kafka_advertised: None,
+            auto_create_topics: false,
+            num_partitions: 4,
+            group_initial_rebalance_delay_ms: 0,
+            group_min_session_timeout_ms: 6000,
+            consumer_instance_timeout_ms: 300_000,
+            retention_check_interval_ms: 30_000,
+            stream_heartbeat_s: 15,
+            stream_max_age_s: 900,
+            cors_origins: Vec::new(),
+            drain_timeout_s: 30,
+            otlp_endpoint: None,
+            worker_threads: None,
+        }
+    }
+}
+
+/// The flags of `serve`. An absent flag leaves the value to environment, file and default.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+pub struct ConfigFlags {
+    /// TOML file with the same keys as the flags, in `snake_case`.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Folder of the log and the store [default: ./data].
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// Address of the HTTP door; port 0 takes a free one [default: 127.0.0.1:8082].
+    #[arg(long, value_name = "HOST:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_addr: Option<String>,
+    /// Address of the Kafka door; port 0 takes a free one [default: 127.0.0.1:9092].
+    #[arg(long, value_name = "HOST:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka_addr: Option<String>,
+    /// Address that Kafka clients are told to use [default: the bound one].
+    #[arg(long, value_name = "HOST:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka_advertised: Option<String>,
+    /// Create topics when metadata of an unknown one is asked for [default: false].
+    #[arg(long, value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_create_topics: Option<bool>,
+    /// Partitions of a topic whose creator named no number [default: 4].
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_partitions: Option<i32>,
+    /// How long the first rebalance of an empty group waits for company [default: 0].
+    #[arg(long, value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_initial_rebalance_delay_ms: Option<i32>,
+    /// Shortest session timeout that a group member may ask for [default: 6000].
+    #[arg(long, value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_min_session_timeout_ms: Option<i32>,
+    /// How long an HTTP consumer instance lives without a request [default: 300000].
+    #[arg(long, value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consumer_instance_timeout_ms: Option<i64>,
+    /// Time between rounds of retention and compaction [default: 30000].
+    #[arg(long, value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_check_interval_ms: Option<u64>,
+    /// Time between pings on an idle live stream [default: 15].
+    #[arg(long, value_name = "S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_heartbeat_s: Option<u64>,
+    /// Longest life of one live stream [default: 900].
+    #[arg(long, value_name = "S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_max_age_s: Option<u64>,
+    /// Origin that browsers may call from; repeatable, `*` allows all [default: none].
+    #[arg(long = "cors-origin", value_name = "ORIGIN")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cors_origins: Vec<String>,
+    /// How long a shutdown may take [default: 30].
+    #[arg(long, value_name = "S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_timeout_s: Option<u64>,
+    /// Where to export traces by OTLP over HTTP [default: nowhere].
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp_endpoint: Option<String>,
+    /// Threads of the reactor [default: twice the cores].
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_threads: Option<usize>,
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A value cannot be read or a key is unknown.
+    #[error("configuration: {0}")]
+    Invalid(#[from] Box<figment::Error>),
+    /// The file that `--config` names is not there.
+    #[error("configuration file {} cannot be read", .0.display())]
+    NoFile(PathBuf),
+    /// A value makes no sense.
+    #[error("configuration: {name} '{value}' {reason}")]
+    Nonsense {
+        /// The key.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+/// The standard variable that also turns on trace export.
+const OTEL_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+impl Config {
+    /// Puts flags, environment, file and defaults together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key and where its value came from.
+    pub fn load(flags: &ConfigFlags) -> Result<Self, ConfigError> {
+        let figment = Figment::from(Serialized::defaults(Self::default()));
+        let figment = with_file(figment, flags.config.as_deref())?;
+        let config: Self = figment
+            .merge(Env::raw().only(&[OTEL_ENDPOINT]).map(|_| "otlp_endpoint".into()))
+            .merge(Env::prefixed("HYDRANT_").filter(|key| is_key(key.as_str())))
+            .merge(Serialized::defaults(flags))
+            .extract()
+            .map_err(Box::new)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let most = crate::base::limits::PARTITIONS_PER_TOPIC_MAX;
+        if !(1..=most).contains(&self.num_partitions) {
+            return Err(ConfigError::Nonsense {
+                name: "num_partitions",
+                value: self.num_partitions.to_string(),
+                reason: "is not between 1 and 10000",
+            });
+        }
+        if !(1..=60).contains(&self.stream_heartbeat_s) {
+            return Err(ConfigError::Nonsense {
+                name: "stream_heartbeat_s",
+                value: self.stream_heartbeat_s.to_string(),
+                reason: "is not between 1 and 60",
+            });
+        }
+        Ok(())
+    }
+}
+
+fn with_file(figment: Figment, file: Option<&Path>) -> Result<Figment, ConfigError> {
+    match file {
+        None => Ok(figment),
+        Some(path) if path.is_file() => Ok(figment.merge(Toml::file_exact(path))),
+        Some(path) => Err(ConfigError::NoFile(path.to_path_buf())),
+    }
+}
+
+/// Other variables with our prefix, such as those of scripts, are not ours to judge.
+fn is_key(key: &str) -> bool {
+    let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
+    defaults.get(key.to_ascii_lowercase()).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file_and_unknown_keys_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("hydrant.toml");
+        std::fs::write(&file, "num_partitions = 8\nauto_create_topics = true\n").unwrap();
+        let flags = ConfigFlags {
+            config: Some(file.clone()),
+            num_partitions: Some(2),
+            ..ConfigFlags::default()
+        };
+        let config = Config::load(&flags).unwrap();
+        assert_eq!((config.num_partitions, config.auto_create_topics), (2, true));
+        std::fs::write(&file, "num_partitons = 8\n").unwrap();
+        let refused = Config::load(&flags).unwrap_err().to_string();
+        assert!(refused.contains("num_partitons"), "{refused}");
+        let missing = ConfigFlags { config: Some("no.toml".into()), ..ConfigFlags::default() };
+        assert!(matches!(Config::load(&missing), Err(ConfigError::NoFile(_))));
+        let nonsense = ConfigFlags { num_partitions: Some(0), ..ConfigFlags::default() };
+        assert!(Config::load(&nonsense).unwrap_err().to_string().contains("num_partitions '0'"));
+    }
+}

@@ -1,0 +1,23 @@
+//! Layer 6: the HTTP door. It turns requests into calls of the engine and of the consumer
+//! instances, and answers into JSON and event streams.
+//!
+//! Only this module knows JSON bodies, media types and status codes. It never speaks the Kafka
+//! wire protocol and never calls `kafka/`, `log/`, `store/` or `coordinator/`.
+
+pub mod body;
+pub mod error;
+pub mod health;
+pub mod link;
+pub mod media;
+pub mod metrics;
+pub mod observe;
+pub mod query;
+pub mod router;
+pub mod server;
+pub mod state;
+pub mod stream;
+pub mod time;
+pub mod v2;
+
+pub use metrics::HttpMetrics;
+pub use state::{AppState, HttpOptions, StreamOptions};

@@ -1,0 +1,127 @@
+//! All routes, and the specification that is generated from the same lines.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Specification;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::error::ApiError;
+use super::state::AppState;
+use super::{health, media, observe, stream, v2};
+
+/// What the specification says of itself.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Hydrant",
+        description = "A Kafka-compatible log with an HTTP door.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    tags(
+        (name = "topics", description = "Topics and partitions"),
+        (name = "records", description = "Produce records"),
+        (name = "consumers", description = "Consumer instances: members of consumer groups"),
+        (name = "streams", description = "Live streams"),
+        (name = "admin", description = "Administration"),
+        (name = "operations", description = "Health, metrics and this specification"),
+    )
+)]
+struct ApiDoc;
+
+fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .routes(routes!(v2::brokers::list))
+        .routes(routes!(v2::topics::list))
+        .routes(routes!(v2::topics::get, v2::produce::to_topic))
+        .routes(routes!(v2::partitions::list))
+        .routes(routes!(v2::partitions::get, v2::produce::to_partition))
+        .routes(routes!(v2::partitions::offsets))
+        .routes(routes!(v2::admin::create_topic))
+        .routes(routes!(v2::consumers::create))
+        .routes(routes!(v2::consumers::delete))
+        .routes(routes!(
+            v2::consumers::subscribe,
+            v2::consumers::subscription,
+            v2::consumers::unsubscribe
+        ))
+        .routes(routes!(v2::consumers::assign, v2::consumers::assignment))
+        .routes(routes!(v2::records::poll))
+        .routes(routes!(v2::offsets::commit, v2::offsets::committed))
+        .routes(routes!(v2::offsets::seek))
+        .routes(routes!(v2::offsets::seek_to_beginning))
+        .routes(routes!(v2::offsets::seek_to_end))
+        .routes(routes!(stream::topic_stream))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::metrics))
+}
+
+/// The specification as committed in `openapi/hydrant.json`.
+#[must_use]
+pub fn specification() -> Specification {
+    routes().into_openapi()
+}
+
+/// Builds the router of the door.
+pub fn router(state: AppState) -> Router {
+    let (router, specification) = routes().split_for_parts();
+    let cors = cors(&state.options.cors_origins);
+    let docs = SwaggerUi::new("/docs").url("/openapi.json", specification);
+    let router = router
+        .route("/", axum::routing::get(root).post(root))
+        .merge(docs)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(axum::middleware::from_fn_with_state(state.clone(), observe::observe));
+    let router = match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router.with_state(state)
+}
+
+/// `/` answers an empty object, as Confluent REST Proxy does.
+async fn root() -> Response {
+    ([(header::CONTENT_TYPE, media::KAFKA_V2_JSON)], "{}").into_response()
+}
+
+async fn not_found(State(_): State<AppState>, method: Method, uri: Uri) -> ApiError {
+    let message = format!("no route for {method} {}", uri.path());
+    ApiError::status(StatusCode::NOT_FOUND, message)
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{method} is not allowed on {}", uri.path());
+    ApiError::status(StatusCode::METHOD_NOT_ALLOWED, message)
+}
+
+/// Browsers may call from the listed origins; without any there is no CORS.
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let allowed = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+    };
+    let own = ["last-event-id", "idempotency-key", "traceparent", "tracestate"];
+    let exposed = ["stream-id", "stream-resume", "stream-cursor"].map(HeaderName::from_static);
+    let mut request_headers = vec![header::AUTHORIZATION, header::CONTENT_TYPE, header::ACCEPT];
+    request_headers.extend(own.map(HeaderName::from_static));
+    Some(
+        CorsLayer::new()
+            .allow_origin(allowed)
+            .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+            .allow_headers(request_headers)
+            .expose_headers(exposed)
+            .max_age(std::time::Duration::from_secs(7200)),
+    )
+}

@@ -1,0 +1,108 @@
+//! The accept loop of the HTTP door: HTTP/1.1 and h2c on one port, with a limit and a drain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
+
+use super::metrics::HttpMetrics;
+use crate::base::shutdown::Shutdown;
+
+/// A client must send the head of a request within this time.
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pause after an accept error such as "too many open files", so that the loop does not spin.
+const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts connections until shutdown; each is served by a task of its own.
+///
+/// # Cancel safety
+/// Dropping the future stops accepting; open connections go on.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections_max: usize,
+    metrics: Arc<HttpMetrics>,
+    shutdown: Shutdown,
+) {
+    let permits = Arc::new(Semaphore::new(connections_max));
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.stopping() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "http connection cannot be accepted");
+                tokio::time::sleep(ACCEPT_ERROR_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+            tracing::warn!(connections_max, "http connection refused, there are too many");
+            continue;
+        };
+        let (router, metrics, stop) = (router.clone(), Arc::clone(&metrics), shutdown.clone());
+        shutdown.spawn(async move {
+            metrics.connections.inc();
+            serve_connection(stream, router, &stop).await;
+            metrics.connections.dec();
+            drop(permit);
+        });
+    }
+}
+
+async fn serve_connection(stream: TcpStream, router: Router, shutdown: &Shutdown) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "http connection without nodelay");
+    }
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let router = router.clone();
+        router.oneshot(without_trailing_slash(request))
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(20));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = shutdown.stopping() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        // Mostly clients that went away; what matters is logged where it happens.
+        tracing::debug!(%error, "http connection ended early");
+    }
+}
+
+/// Every route also answers with a slash at its end, as the REST proxies do.
+fn without_trailing_slash<B>(mut request: Request<B>) -> Request<B> {
+    let path = request.uri().path();
+    if path.len() > 1 && path.ends_with('/') && !path.starts_with("/docs") {
+        let trimmed = path.trim_end_matches('/');
+        let trimmed = if trimmed.is_empty() { "/" } else { trimmed };
+        let target = match request.uri().query() {
+            Some(query) => format!("{trimmed}?{query}"),
+            None => trimmed.to_owned(),
+        };
+        if let Ok(uri) = target.parse() {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
+}

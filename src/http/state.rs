@@ -1,0 +1,103 @@
+//! What every handler can reach.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use super::metrics::HttpMetrics;
+use super::stream::StreamHub;
+use crate::base::clock::SharedClock;
+use crate::base::shutdown::Shutdown;
+use crate::consumers::Consumers;
+use crate::engine::Engine;
+
+/// Tells whether the server can do its work, with the reason when it cannot.
+pub type Readiness = Arc<dyn Fn() -> Result<(), Vec<String>> + Send + Sync>;
+
+/// Renders the metrics of the process.
+pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Settings of the HTTP door.
+#[derive(Clone)]
+pub struct HttpOptions {
+    /// Authority to use in links when a request names none.
+    pub authority: String,
+    /// Connections open at once.
+    pub connections_max: usize,
+    /// Origins that browsers may call from; `*` allows all.
+    pub cors_origins: Vec<String>,
+    /// Settings of live streams.
+    pub streams: StreamOptions,
+}
+
+/// Settings of live streams.
+#[derive(Debug, Clone)]
+pub struct StreamOptions {
+    /// Time between `ping` events on an idle stream.
+    pub heartbeat: Duration,
+    /// Longest life of one connection; streams end at 80 to 100 % of it.
+    pub age_max: Duration,
+    /// Streams open at once.
+    pub streams_max: usize,
+}
+
+impl Default for StreamOptions {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(15),
+            age_max: Duration::from_secs(15 * 60),
+            streams_max: crate::base::limits::STREAMS_MAX,
+        }
+    }
+}
+
+/// What every handler can reach. A clone is one more reference.
+#[derive(Clone)]
+pub struct AppState(Arc<Inner>);
+
+/// The parts of an [`AppState`].
+pub struct Inner {
+    /// The seam.
+    pub engine: Engine,
+    /// Consumer instances.
+    pub consumers: Consumers,
+    /// Live streams.
+    pub streams: StreamHub,
+    /// Counters.
+    pub metrics: Arc<HttpMetrics>,
+    /// Time.
+    pub clock: SharedClock,
+    /// The end.
+    pub shutdown: Shutdown,
+    /// Settings.
+    pub options: HttpOptions,
+    /// Can work be done?
+    pub readiness: Readiness,
+    /// The text of `/metrics`.
+    pub render_metrics: RenderMetrics,
+    /// Where the next request without keys goes: a request's keyless records stay together, and
+    /// requests take turns.
+    pub keyless_turn: AtomicU32,
+}
+
+impl AppState {
+    /// Wraps the parts.
+    #[must_use]
+    pub fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+}
+
+impl std::ops::Deref for AppState {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for AppState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AppState")
+    }
+}

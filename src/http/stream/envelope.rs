@@ -1,0 +1,257 @@
+//! One record as JSON, or as its bare value.
+//!
+//! A value that is JSON is passed on as the producer wrote it, without white space: numbers keep
+//! every digit. Text becomes a JSON string, anything else base64, with a field that says so.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::params::{Data, Decode, Format};
+use super::sse;
+use crate::base::ids::PartitionId;
+use crate::base::json;
+use crate::protocol::record_batch::Record;
+
+/// What all records of a batch have in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Envelope<'a> {
+    /// Name of the topic; its characters need no escape in JSON.
+    pub(super) topic: &'a str,
+    /// The partition.
+    pub(super) partition: PartitionId,
+    /// `create` or `append`.
+    pub(super) timestamp_type: &'static str,
+    /// What the client asked for.
+    pub(super) format: Format,
+}
+
+/// How bytes can be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown<'a> {
+    Json(&'a [u8]),
+    Text(&'a str),
+    Base64(&'a [u8]),
+}
+
+fn show(value: &[u8], decode: Decode) -> Shown<'_> {
+    // The JSON check looks at structure only, not at the bytes inside of strings.
+    let text = std::str::from_utf8(value).ok();
+    match (decode, text) {
+        (Decode::Base64, _) | (_, None) => Shown::Base64(value),
+        (Decode::Text, Some(text)) => Shown::Text(text),
+        (Decode::Auto | Decode::Json, Some(_)) if json::is_valid(value) => Shown::Json(value),
+        (Decode::Auto, Some(text)) => Shown::Text(text),
+        (Decode::Json, Some(_)) => Shown::Base64(value),
+    }
+}
+
+impl Envelope<'_> {
+    /// Appends the `data` lines of the record and the blank line that ends its event.
+    pub(super) fn data_into(&self, record: &Record<'_>, out: &mut Vec<u8>) {
+        match self.format.data {
+            Data::Envelope => {
+                out.extend_from_slice(b"data: ");
+                self.json_into(record, out);
+                out.extend_from_slice(b"\n\n");
+            }
+            Data::Value => self.value_into(record, out),
+        }
+    }
+
+    fn value_into(&self, record: &Record<'_>, out: &mut Vec<u8>) {
+        let value = record.value.map(|value| show(value, self.format.decode));
+        if let Some(Shown::Text(text)) = value {
+            return sse::data_into(text.as_bytes(), out);
+        }
+        out.extend_from_slice(b"data: ");
+        match value {
+            None => out.extend_from_slice(b"null"),
+            Some(Shown::Json(json)) => json::minify_into(json, out),
+            Some(Shown::Base64(bytes)) => base64_into(bytes, out),
+            Some(Shown::Text(_)) => {}
+        }
+        out.extend_from_slice(b"\n\n");
+    }
+
+    fn json_into(&self, record: &Record<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"topic\":\"");
+        out.extend_from_slice(self.topic.as_bytes());
+        out.extend_from_slice(b"\",\"partition\":");
+        json::integer_into(self.partition, out);
+        out.extend_from_slice(b",\"offset\":");
+        json::integer_into(record.offset, out);
+        out.extend_from_slice(b",\"timestamp\":");
+        json::integer_into(record.timestamp, out);
+        out.extend_from_slice(b",\"timestamp_type\":\"");
+        out.extend_from_slice(self.timestamp_type.as_bytes());
+        out.extend_from_slice(b"\",\"key\":");
+        if text_into(record.key, out) {
+            out.extend_from_slice(b",\"key_encoding\":\"base64\"");
+        }
+        headers_into(record, out);
+        out.extend_from_slice(b",\"value\":");
+        match record.value.map(|value| show(value, self.format.decode)) {
+            None => out.extend_from_slice(b"null,\"tombstone\":true"),
+            Some(Shown::Json(json)) => json::minify_into(json, out),
+            Some(Shown::Text(text)) => json::string_into(text, out),
+            Some(Shown::Base64(bytes)) => {
+                base64_string_into(bytes, out);
+                out.extend_from_slice(b",\"value_encoding\":\"base64\"");
+            }
+        }
+        out.push(b'}');
+    }
+}
+
+/// Appends `,"headers":[["k","v"],…]`; a value that is no text is followed by its encoding.
+fn headers_into(record: &Record<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"headers\":[");
+    for (at, (key, value)) in record.headers().enumerate() {
+        out.extend_from_slice(if at == 0 { b"[" } else { b",[" });
+        // Kafka's header keys are UTF-8 by definition; another one is shown as well as it can be.
+        json::string_into(&String::from_utf8_lossy(key), out);
+        out.push(b',');
+        if text_into(value, out) {
+            out.extend_from_slice(b",\"base64\"");
+        }
+        out.push(b']');
+    }
+    out.push(b']');
+}
+
+/// Appends a string or null; tells whether it had to be base64.
+fn text_into(bytes: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
+    match bytes.map(|bytes| (std::str::from_utf8(bytes), bytes)) {
+        None => out.extend_from_slice(b"null"),
+        Some((Ok(text), _)) => json::string_into(text, out),
+        Some((Err(_), bytes)) => {
+            base64_string_into(bytes, out);
+            return true;
+        }
+    }
+    false
+}
+
+fn base64_string_into(bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    base64_into(bytes, out);
+    out.push(b'"');
+}
+
+fn base64_into(bytes: &[u8], out: &mut Vec<u8>) {
+    let from = out.len();
+    out.resize(from + bytes.len().div_ceil(3) * 4, 0);
+    let room = out.get_mut(from..).unwrap_or_default();
+    let written = STANDARD.encode_slice(bytes, room).unwrap_or(0);
+    out.truncate(from + written);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::record_batch::{BatchBuilder, BatchHeader, BatchRecords};
+    use proptest::prelude::*;
+
+    type Headers<'a> = &'a [(&'a [u8], Option<&'a [u8]>)];
+
+    fn shown(
+        data: Data,
+        decode: Decode,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: Headers<'_>,
+    ) -> String {
+        let mut builder = BatchBuilder::new().at_offset(41);
+        builder.push(1_790_000_000_123, key, value, headers.iter().copied());
+        let batch = builder.finish();
+        let header = BatchHeader::parse(&batch).unwrap();
+        let records = BatchRecords::open(header, &batch).unwrap();
+        let record = records.iter().next().unwrap().unwrap();
+        let format = Format { data, decode };
+        let envelope = Envelope { topic: "orders", partition: 3, timestamp_type: "create", format };
+        let mut out = Vec::new();
+        envelope.data_into(&record, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn envelope(decode: Decode, value: &[u8]) -> String {
+        let text = shown(Data::Envelope, decode, None, Some(value), &[]);
+        let from = text.find("\"value\":").unwrap();
+        text[from..].trim_end().trim_end_matches('}').to_owned()
+    }
+
+    fn value(decode: Decode, value: &[u8]) -> String {
+        shown(Data::Value, decode, None, Some(value), &[])
+    }
+
+    #[test]
+    fn the_whole_envelope() {
+        let headers: Headers<'_> =
+            &[(b"a", Some(b"x\r\ny")), (b"a", None), (b"b", Some(b"\xff\0")), (b"", Some(b""))];
+        let json = b" { \"id\" : 17, \"n\": 1.10 } ";
+        let text = shown(Data::Envelope, Decode::Auto, Some(b"c\n\r\0-17"), Some(json), headers);
+        let expected = concat!(
+            "data: {\"topic\":\"orders\",\"partition\":3,\"offset\":41,",
+            "\"timestamp\":1790000000123,",
+            "\"timestamp_type\":\"create\",\"key\":\"c\\n\\r\\u0000-17\",",
+            "\"headers\":[[\"a\",\"x\\r\\ny\"],[\"a\",null],",
+            "[\"b\",\"/wA=\",\"base64\"],[\"\",\"\"]],",
+            "\"value\":{\"id\":17,\"n\":1.10}}\n\n",
+        );
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn tombstones_and_binary_keys_are_marked() {
+        let text = shown(Data::Envelope, Decode::Auto, Some(b"\xfe"), None, &[]);
+        assert!(
+            text.contains("\"key\":\"/g==\",\"key_encoding\":\"base64\",\"headers\":[]"),
+            "{text}"
+        );
+        assert!(text.ends_with("\"value\":null,\"tombstone\":true}\n\n"), "{text}");
+        assert_eq!(shown(Data::Value, Decode::Auto, None, None, &[]), "data: null\n\n");
+    }
+
+    #[test]
+    fn values_are_decoded_as_asked() {
+        let big = b"123456789012345678901234567890.10";
+        assert_eq!(envelope(Decode::Auto, big), "\"value\":123456789012345678901234567890.10");
+        assert_eq!(envelope(Decode::Text, b"17"), "\"value\":\"17\"");
+        assert_eq!(envelope(Decode::Auto, b"{oops"), "\"value\":\"{oops\"");
+        let encoded = "\"value\":\"e29vcHM=\",\"value_encoding\":\"base64\"";
+        assert_eq!(envelope(Decode::Json, b"{oops"), encoded);
+        assert_eq!(envelope(Decode::Base64, b"{oops"), encoded);
+        assert_eq!(
+            envelope(Decode::Text, b"\xff"),
+            "\"value\":\"/w==\",\"value_encoding\":\"base64\""
+        );
+        // JSON by structure, but not text: it must not reach the client as it is.
+        assert!(envelope(Decode::Auto, b"\"\xff\"").ends_with("\"value_encoding\":\"base64\""));
+    }
+
+    #[test]
+    fn bare_values_keep_their_lines() {
+        assert_eq!(value(Decode::Auto, b"{ \"a\":\n1 }"), "data: {\"a\":1}\n\n");
+        assert_eq!(value(Decode::Auto, b"a\r\nid: 1\rb"), "data: a\ndata: id: 1\ndata: b\n\n");
+        assert_eq!(value(Decode::Auto, b""), "data: \n\n");
+        assert_eq!(value(Decode::Auto, b"\xff"), "data: /w==\n\n");
+        assert_eq!(value(Decode::Base64, b"a"), "data: YQ==\n\n");
+    }
+
+    proptest! {
+        #[test]
+        fn every_envelope_is_one_line_of_json(
+            key in prop::option::of(prop::collection::vec(any::<u8>(), 0..20)),
+            value in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
+            name in prop::collection::vec(any::<u8>(), 0..10),
+        ) {
+            let headers: Headers<'_> = &[(&name, value.as_deref())];
+            let (key, value) = (key.as_deref(), value.as_deref());
+            let text = shown(Data::Envelope, Decode::Auto, key, value, headers);
+            let line = text.strip_prefix("data: ").unwrap().strip_suffix("\n\n").unwrap();
+            prop_assert!(!line.contains(['\n', '\r', '\0']));
+            let parsed: serde_json::Value = serde_json::from_str(line).unwrap();
+            prop_assert_eq!(&parsed["offset"], 41);
+        }
+    }
+}

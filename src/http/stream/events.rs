@@ -1,0 +1,224 @@
+//! The data of the events that are not records, as JSON.
+
+use super::cursor::Position;
+use crate::base::ids::{Offset, PartitionId, TimestampMs};
+use crate::base::json;
+use crate::http::metrics::ReasonLabels;
+
+/// What tells the software that sent a stream.
+const SERVER: &str = concat!("hydrant/", env!("CARGO_PKG_VERSION"));
+
+/// Why records are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GapReason {
+    /// They were deleted by age or size.
+    Retention,
+    /// The topic is a new one of the same name.
+    Recreated,
+    /// The topic was deleted.
+    Deleted,
+    /// The log ends before the position.
+    Truncated,
+}
+
+impl GapReason {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retention => "retention",
+            Self::Recreated => "recreated",
+            Self::Deleted => "deleted",
+            Self::Truncated => "truncated",
+        }
+    }
+
+    pub(super) const fn labels(self) -> ReasonLabels {
+        ReasonLabels { reason: self.as_str() }
+    }
+}
+
+/// Records that are missing from a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gap {
+    pub(super) partition: PartitionId,
+    /// Where the stream would have gone on.
+    pub(super) requested: Option<Offset>,
+    /// Where it goes on.
+    pub(super) resumed: Option<Offset>,
+    pub(super) reason: GapReason,
+}
+
+impl Gap {
+    /// The data of a `gap` event.
+    pub(super) fn json(&self, topic: &str) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128);
+        out.extend_from_slice(b"{\"topic\":");
+        json::string_into(topic, &mut out);
+        out.extend_from_slice(b",\"partition\":");
+        json::integer_into(self.partition, &mut out);
+        out.extend_from_slice(b",\"requested\":");
+        optional_into(self.requested, &mut out);
+        out.extend_from_slice(b",\"resumed\":");
+        optional_into(self.resumed, &mut out);
+        out.extend_from_slice(b",\"reason\":\"");
+        out.extend_from_slice(self.reason.as_str().as_bytes());
+        out.extend_from_slice(b"\"}");
+        out
+    }
+
+    /// The gap as a sentence.
+    pub(super) fn sentence(&self, topic: &str) -> String {
+        let (partition, reason) = (self.partition, self.reason.as_str());
+        let show = |offset: Option<Offset>| offset.map_or("none".to_owned(), |o| o.to_string());
+        let (requested, resumed) = (show(self.requested), show(self.resumed));
+        format!(
+            "partition {partition} of topic '{topic}' has no offset {requested} ({reason}), \
+             next is {resumed}"
+        )
+    }
+}
+
+/// The data of the `ready` event.
+pub(super) fn ready(
+    stream: &str,
+    resume: &str,
+    topic: &str,
+    positions: impl Iterator<Item = Position>,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    out.extend_from_slice(b"{\"stream\":");
+    json::string_into(stream, &mut out);
+    out.extend_from_slice(b",\"resume\":");
+    json::string_into(resume, &mut out);
+    positions_into(topic, positions, &mut out);
+    out.extend_from_slice(b",\"server\":");
+    json::string_into(SERVER, &mut out);
+    out.push(b'}');
+    out
+}
+
+/// The data of the `caught-up` event.
+pub(super) fn caught_up(topic: &str, positions: impl Iterator<Item = Position>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    positions_into(topic, positions, &mut out);
+    // The list is written as a field that follows another one.
+    if let Some(first) = out.first_mut() {
+        *first = b'{';
+    }
+    out.push(b'}');
+    out
+}
+
+fn positions_into(topic: &str, positions: impl Iterator<Item = Position>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"positions\":[");
+    for (at, position) in positions.enumerate() {
+        out.extend_from_slice(if at == 0 { b"{\"topic\":" } else { b",{\"topic\":" });
+        json::string_into(topic, out);
+        out.extend_from_slice(b",\"partition\":");
+        json::integer_into(position.partition, out);
+        out.extend_from_slice(b",\"offset\":");
+        json::integer_into(position.next, out);
+        out.push(b'}');
+    }
+    out.push(b']');
+}
+
+/// The data of a `ping` event; nothing is filtered yet.
+pub(super) fn ping(now: TimestampMs, lag: i64) -> Vec<u8> {
+    let mut out = b"{\"ts\":".to_vec();
+    json::integer_into(now, &mut out);
+    out.extend_from_slice(b",\"lag\":");
+    json::integer_into(lag, &mut out);
+    out.extend_from_slice(b",\"filtered\":0,\"filter_errors\":0}");
+    out
+}
+
+/// The data of an `end` event.
+pub(super) fn end(reason: &str) -> Vec<u8> {
+    let mut out = b"{\"reason\":".to_vec();
+    json::string_into(reason, &mut out);
+    out.push(b'}');
+    out
+}
+
+/// What went wrong after the answer had begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) status: u16,
+    pub(super) title: &'static str,
+    pub(super) detail: String,
+    /// The same stream may work if it is opened again.
+    pub(super) is_retriable: bool,
+}
+
+impl Fault {
+    /// The log could not be read.
+    pub(super) const fn storage(detail: String) -> Self {
+        Self { status: 503, title: "storage failed", detail, is_retriable: true }
+    }
+
+    /// A batch is damaged.
+    pub(super) const fn damaged(detail: String) -> Self {
+        Self { status: 500, title: "record batch is damaged", detail, is_retriable: false }
+    }
+
+    /// Records are missing and the client asked not to go on then.
+    pub(super) const fn gap(detail: String) -> Self {
+        Self { status: 410, title: "records are missing", detail, is_retriable: false }
+    }
+
+    /// The data of a `fault` event: a problem object (RFC 9457).
+    pub(super) fn json(&self) -> Vec<u8> {
+        let mut out = b"{\"type\":\"about:blank\",\"title\":".to_vec();
+        json::string_into(self.title, &mut out);
+        out.extend_from_slice(b",\"status\":");
+        json::integer_into(self.status, &mut out);
+        out.extend_from_slice(b",\"detail\":");
+        json::string_into(&self.detail, &mut out);
+        out.extend_from_slice(b",\"retriable\":");
+        out.extend_from_slice(if self.is_retriable { b"true" } else { b"false" });
+        out.push(b'}');
+        out
+    }
+}
+
+fn optional_into(value: Option<Offset>, out: &mut Vec<u8>) {
+    match value {
+        Some(value) => json::integer_into(value, out),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(bytes: Vec<u8>) -> String {
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(serde_json::from_str::<serde_json::Value>(&text).unwrap().is_object());
+        text
+    }
+
+    #[test]
+    fn every_event_has_its_data() {
+        let at = |partition, next| Position { incarnation: 1, partition, next };
+        let positions = [at(0, 254), at(1, 600)];
+        let list = "\"positions\":[{\"topic\":\"t\",\"partition\":0,\"offset\":254},\
+                    {\"topic\":\"t\",\"partition\":1,\"offset\":600}]";
+        let ready = text(ready("s-1", "exact", "t", positions.into_iter()));
+        let expected =
+            format!("{{\"stream\":\"s-1\",\"resume\":\"exact\",{list},\"server\":\"{SERVER}\"}}");
+        assert_eq!(ready, expected);
+        assert_eq!(text(caught_up("t", positions.into_iter())), format!("{{{list}}}"));
+        let expected = "{\"ts\":5,\"lag\":7,\"filtered\":0,\"filter_errors\":0}";
+        assert_eq!(text(ping(5, 7)), expected);
+        assert_eq!(text(end("limit")), "{\"reason\":\"limit\"}");
+        let gap =
+            Gap { partition: 1, requested: Some(5), resumed: None, reason: GapReason::Deleted };
+        let expected = "{\"topic\":\"t\",\"partition\":1,\"requested\":5,\"resumed\":null,\
+                        \"reason\":\"deleted\"}";
+        assert_eq!(text(gap.json("t")), expected);
+        let expected = "{\"type\":\"about:blank\",\"title\":\"storage failed\",\"status\":503,\
+                        \"detail\":\"a \\\"b\\\"\\n\",\"retriable\":true}";
+        assert_eq!(text(Fault::storage("a \"b\"\n".to_owned()).json()), expected);
+    }
+}

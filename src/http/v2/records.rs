@@ -1,0 +1,135 @@
+//! `GET /consumers/{group}/instances/{instance}/records`: the poll.
+
+use std::time::Duration;
+
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode, header};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::consumers::instance_key;
+use super::encode::record_into;
+use super::produce::RecordHeader;
+use crate::consumers::{Delivery, Format, PollRequest};
+use crate::http::error::{ApiError, ApiResult, ErrorBody};
+use crate::http::media::{Embedded, Media};
+use crate::http::state::AppState;
+use crate::http::{media, query};
+
+/// JSON around one record, for the first guess of the answer's size.
+const RECORD_OVERHEAD_BYTES: usize = 128;
+
+/// One record as it is read.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ConsumedRecord {
+    /// Its topic.
+    #[schema(example = "orders")]
+    pub topic: String,
+    /// Its key in the instance's format.
+    #[schema(value_type = Option<Object>)]
+    pub key: Option<serde_json::Value>,
+    /// Its value in the instance's format; null for a tombstone.
+    #[schema(value_type = Option<Object>)]
+    pub value: Option<serde_json::Value>,
+    /// Its partition.
+    #[schema(example = 0)]
+    pub partition: i32,
+    /// Its offset.
+    #[schema(example = 42)]
+    pub offset: i64,
+    /// Milliseconds since the epoch.
+    #[schema(example = 1_790_000_000_000_i64)]
+    pub timestamp: i64,
+    /// Its headers in their order; absent when there are none.
+    pub headers: Option<Vec<RecordHeader>>,
+}
+
+/// Reads the next records of an instance.
+///
+/// Answers as soon as there is a record; an empty array comes only after the whole timeout.
+#[utoipa::path(
+    get, path = "/consumers/{group}/instances/{instance}/records", tag = "consumers",
+    operation_id = "readRecords",
+    params(
+        ("group" = String, Path, description = "Name of the group", example = "billing"),
+        ("instance" = String, Path, description = "Name of the instance", example = "c1"),
+        ("timeout" = Option<u64>, Query, description = "Longest wait for a first record, in ms"),
+        ("max_bytes" = Option<usize>, Query, description = "Bytes of keys, values and headers at most; a larger record comes alone"),
+    ),
+    responses(
+        (status = 200, description = "The records in the instance's format", content(
+            (Vec<ConsumedRecord> = "application/vnd.kafka.json.v2+json"),
+            (Vec<ConsumedRecord> = "application/vnd.kafka.binary.v2+json"),
+            (Vec<ConsumedRecord> = "application/vnd.kafka.text.v2+json"),
+        )),
+        (status = 404, body = ErrorBody, description = "40403: no such instance",
+            content_type = "application/vnd.kafka.v2+json"),
+        (status = 406, body = ErrorBody, description = "40601: another format than the instance's is accepted",
+            content_type = "application/vnd.kafka.v2+json"),
+        (status = 408, body = ErrorBody, description = "40801: a record is not in the instance's format; it stays",
+            content_type = "application/vnd.kafka.v2+json"),
+        (status = 409, body = ErrorBody, description = "40903: the instance is not subscribed",
+            content_type = "application/vnd.kafka.v2+json"),
+    )
+)]
+pub async fn poll(
+    State(state): State<AppState>,
+    Path(path): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let accepted = media::accepted(&headers)?;
+    let key = instance_key(path);
+    let format = state.consumers.describe(&key)?.settings.format;
+    let served = embedded(format);
+    if matches!(accepted, Media::Embedded(wanted) if wanted != served) {
+        let message = format!("accept differs from the instance's format '{}'", format.as_str());
+        return Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, 40601, message));
+    }
+    let request = PollRequest {
+        timeout: positive(query.as_deref(), "timeout")?.map(Duration::from_millis),
+        bytes_max: positive(query.as_deref(), "max_bytes")?
+            .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+    };
+    let content_type = served.media_type();
+    let answered = async {
+        let delivery = state.consumers.poll(&key, request).await?;
+        let body = encode(&delivery, format)?;
+        delivery.confirm();
+        Ok(body)
+    };
+    let body = answered.await.map_err(|error: ApiError| error.with_content_type(content_type))?;
+    Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
+}
+
+/// A number above zero; zero and negative numbers mean the default, as in Confluent REST Proxy.
+fn positive(query: Option<&str>, name: &str) -> ApiResult<Option<u64>> {
+    let number: Option<i64> = query::number(query, name)?;
+    Ok(number.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0))
+}
+
+const fn embedded(format: Format) -> Embedded {
+    match format {
+        Format::Binary => Embedded::Binary,
+        Format::Json => Embedded::Json,
+        Format::Text => Embedded::Text,
+    }
+}
+
+fn encode(delivery: &Delivery, format: Format) -> ApiResult<Vec<u8>> {
+    let payload =
+        if format == Format::Binary { delivery.bytes() / 3 * 4 } else { delivery.bytes() };
+    let mut out = Vec::with_capacity(payload + delivery.record_count() * RECORD_OVERHEAD_BYTES + 2);
+    out.push(b'[');
+    for (topic, partition, record) in delivery.records() {
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        record_into(topic, partition, &record, format, &mut out).map_err(|error| {
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, 40801, error.to_string())
+        })?;
+    }
+    out.push(b']');
+    Ok(out)
+}
