@@ -1,4 +1,6 @@
 //! The record batch: building, checking, reading, and murmur2.
+#![allow(missing_docs, clippy::expect_used, reason = "a benchmark fails by panicking")]
+#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "it measures and prints")]
 
 use bytes::Bytes;
 use divan::counter::BytesCount;
@@ -21,12 +23,12 @@ fn build(record_bytes: usize) -> Bytes {
 }
 
 #[divan::bench(args = [100, 1024])]
-fn build_64_kib(bencher: Bencher, record_bytes: usize) {
+fn build_64_kib(bencher: Bencher<'_, '_>, record_bytes: usize) {
     bencher.counter(BytesCount::new(64_u64 * 1024)).bench(|| build(black_box(record_bytes)));
 }
 
 #[divan::bench(args = [100, 1024])]
-fn validate_64_kib(bencher: Bencher, record_bytes: usize) {
+fn validate_64_kib(bencher: Bencher<'_, '_>, record_bytes: usize) {
     let batch = build(record_bytes);
     bencher
         .counter(BytesCount::new(batch.len()))
@@ -34,7 +36,7 @@ fn validate_64_kib(bencher: Bencher, record_bytes: usize) {
 }
 
 #[divan::bench(args = [100, 1024])]
-fn read_64_kib(bencher: Bencher, record_bytes: usize) {
+fn read_64_kib(bencher: Bencher<'_, '_>, record_bytes: usize) {
     let batch = build(record_bytes);
     let header = BatchHeader::parse(&batch).expect("a batch");
     bencher.counter(BytesCount::new(batch.len())).bench(|| {
@@ -44,7 +46,7 @@ fn read_64_kib(bencher: Bencher, record_bytes: usize) {
 }
 
 #[divan::bench(args = [16, 256])]
-fn murmur2_of(bencher: Bencher, bytes: usize) {
+fn murmur2_of(bencher: Bencher<'_, '_>, bytes: usize) {
     let key = vec![9; bytes];
     bencher.counter(BytesCount::new(bytes)).bench(|| murmur2(black_box(&key)));
 }

@@ -3,6 +3,8 @@
 //! a sync per partition against one shared journal.
 //!
 //! `cargo bench --bench log` prints a table; ADR 0002 and 0003 keep one.
+#![allow(missing_docs, clippy::expect_used, reason = "a benchmark fails by panicking")]
+#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "it measures and prints")]
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -13,7 +15,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hydrant::base::ids::{TopicName, TopicPartition};
-use hydrant::log::{Committer, LogConfig, Partition, ReadError, SavedPartition};
+use hydrant::log::{Committer, LogConfig, Partition, ReadError, SYNC_THREADS, SavedPartition};
 use hydrant::protocol::record_batch::{BatchBuilder, BatchHeader};
 
 /// Bytes written per append measurement.
@@ -89,7 +91,7 @@ fn append_table() {
     for bytes in [1024, 16 * 1024, 128 * 1024, 1024 * 1024 - 4096] {
         let log = best(|| append_round(bytes));
         let plain = best(|| plain_append_round(bytes));
-        println!("  {:>7} B batches        {log:>9.0} {plain:>12.0} {:>7.2}", bytes, log / plain);
+        println!("  {bytes:>7} B batches        {log:>9.0} {plain:>12.0} {:>7.2}", log / plain);
     }
 }
 
@@ -158,13 +160,13 @@ fn read_table() {
     let reopened = self::partition(dir.path(), 0);
     let seconds = started.elapsed().as_secs_f64();
     let megabytes = reopened.size_bytes() as f64 / 1e6;
-    println!("recovery without a checkpoint   {:.0} MB in {seconds:.2} s", megabytes);
+    println!("recovery without a checkpoint   {megabytes:.0} MB in {seconds:.2} s");
 }
 
 /// Small durable batches: every writer waits for its own before it sends the next.
-async fn durable_round(partitions: i32, writers: usize, batches: usize) -> f64 {
+async fn durable_round(threads: usize, partitions: i32, writers: usize, batches: usize) -> f64 {
     let dir = tempfile::tempdir().expect("a folder");
-    let committer = Arc::new(Committer::start().expect("starts"));
+    let committer = Arc::new(Committer::start(threads).expect("starts"));
     let all: Vec<_> = (0..partitions).map(|n| Arc::new(partition(dir.path(), n))).collect();
     let small = batch(1024);
     let header = BatchHeader::parse(&small).expect("a batch");
@@ -191,7 +193,7 @@ async fn durable_round(partitions: i32, writers: usize, batches: usize) -> f64 {
 async fn journal_round(partitions: i32, writers: usize, batches: usize) -> f64 {
     let dir = tempfile::tempdir().expect("a folder");
     let journal = Arc::new(partition(dir.path(), partitions));
-    let committer = Arc::new(Committer::start().expect("starts"));
+    let committer = Arc::new(Committer::start(SYNC_THREADS).expect("starts"));
     let all: Vec<_> = (0..partitions).map(|n| Arc::new(partition(dir.path(), n))).collect();
     let small = batch(1024);
     let header = BatchHeader::parse(&small).expect("a batch");
@@ -218,14 +220,17 @@ async fn journal_round(partitions: i32, writers: usize, batches: usize) -> f64 {
 fn durability_table() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build();
     let runtime = runtime.expect("a runtime");
-    println!("durable 1 KiB batches/s     sync per partition   shared journal");
-    for (partitions, writers) in [(1, 1), (1, 16), (1, 64), (100, 64), (1000, 256)] {
+    println!("durable 1 KiB batches/s    syncs per partition, by threads    shared journal");
+    println!("                                  1       2       4       8");
+    for (partitions, writers) in [(1, 1), (1, 16), (4, 16), (1, 64), (100, 64), (1000, 256)] {
         let batches = 20_000 / writers;
-        let direct = runtime.block_on(durable_round(partitions, writers, batches));
+        print!("  {partitions:>4} partitions, {writers:>3} writers");
+        for threads in [1, 2, 4, 8] {
+            let rate = runtime.block_on(durable_round(threads, partitions, writers, batches));
+            print!(" {rate:>7.0}");
+        }
         let journal = runtime.block_on(journal_round(partitions, writers, batches));
-        println!(
-            "  {partitions:>4} partitions, {writers:>3} writers {direct:>14.0} {journal:>16.0}"
-        );
+        println!(" {journal:>17.0}");
     }
 }
 

@@ -1,4 +1,5 @@
 //! The log of one partition: what is appended comes back, whatever happens to the files between.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -9,7 +10,8 @@ use bytes::Bytes;
 use hydrant::base::ids::{Offset, TopicName, TopicPartition};
 use hydrant::log::compaction::Trigger;
 use hydrant::log::{
-    AppendError, Committer, LogConfig, Partition, ReadError, RecoveryError, SavedPartition,
+    AppendError, Committer, LogConfig, Partition, ReadError, RecoveryError, SYNC_THREADS,
+    SavedPartition,
 };
 use hydrant::protocol::record_batch::{BatchBuilder, BatchHeader, BatchRecords, ProducerStamp};
 
@@ -290,7 +292,7 @@ fn compaction_keeps_the_last_record_of_each_key_at_its_offset() {
 async fn many_waiters_share_syncs_and_all_are_answered() {
     let dir = tempfile::tempdir().unwrap();
     let partition = Arc::new(open(dir.path(), small_segments()).unwrap());
-    let committer = Arc::new(Committer::start().unwrap());
+    let committer = Arc::new(Committer::start(SYNC_THREADS).unwrap());
     let mut waiters = tokio::task::JoinSet::new();
     for n in 0..200 {
         let end = append(&partition, &batch(&[&format!("v{n}")], 1)).unwrap() + 1;

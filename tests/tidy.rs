@@ -1,4 +1,5 @@
 //! The house style that a machine can check: sizes, headers, forbidden words.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@
 /// Appends `json`, which must already be valid, without the white space between its tokens.
 pub fn minify_into(json: &[u8], out: &mut Vec<u8>) {
     let blank = |b: &u8| matches!(b, b' ' | b'\n' | b'\r' | b'\t');
-    if !json.iter().any(|b| blank(b)) {
+    if !json.iter().any(blank) {
         out.extend_from_slice(json);
         return;
     }

@@ -33,6 +33,9 @@ pub const HTTP_CONNECTIONS_MAX: usize = 20_000;
 /// Largest HTTP request body, in bytes.
 pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes of request bodies that all HTTP connections together may hold in memory.
+pub const HTTP_INFLIGHT_BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// Records in one HTTP produce request.
 pub const HTTP_PRODUCE_RECORDS_MAX: usize = 100_000;
 

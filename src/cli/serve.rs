@@ -17,6 +17,7 @@ use crate::config::{Config, ConfigFlags};
 use crate::consumers::{Consumers, ConsumersOptions};
 use crate::coordinator::group::GroupConfig;
 use crate::engine::embedded::{Embedded, EmbeddedOptions, TopicDefaults};
+use crate::http::body::BodyBudget;
 use crate::http::state::{Inner, Readiness};
 use crate::http::stream::StreamHub;
 use crate::http::{AppState, HttpMetrics, HttpOptions, StreamOptions, router, server};
@@ -54,59 +55,19 @@ async fn serve(config: Config) -> Result<(), CliError> {
     let (doors, broker) = (Shutdown::new(), Shutdown::new());
     let embedded = Embedded::open(embedded_options(&config, &clock), broker.clone()).await?;
     let embedded = Arc::new(embedded);
-    let engine = embedded.engine();
-    let options = ConsumersOptions {
-        instance_timeout_ms: config.consumer_instance_timeout_ms,
-        ..ConsumersOptions::default()
-    };
-    let consumers = Consumers::start(engine.clone(), Arc::clone(&clock), doors.clone(), options);
-
-    let http_metrics = Arc::new(HttpMetrics::default());
-    let kafka_metrics = Arc::new(KafkaMetrics::new());
-    let process = ProcessMetrics::new(|registry| {
-        http_metrics.register(registry);
-        kafka_metrics.register(registry);
-    });
-    let streams = StreamOptions {
-        heartbeat: Duration::from_secs(config.stream_heartbeat_s),
-        age_max: Duration::from_secs(config.stream_max_age_s.max(1)),
-        ..StreamOptions::default()
-    };
-    let hub = StreamHub::new(
-        engine.clone(),
-        Arc::clone(&clock),
-        streams.clone(),
-        Arc::clone(&http_metrics),
-        doors.clone(),
-    );
-    let (rendered, status) = (Arc::clone(&process), Arc::clone(&embedded));
-    let state = AppState::new(Inner {
-        engine: engine.clone(),
-        consumers,
-        streams: hub,
-        metrics: Arc::clone(&http_metrics),
-        clock,
-        shutdown: doors.clone(),
-        options: HttpOptions {
-            authority: http_addr.to_string(),
-            connections_max: limits::HTTP_CONNECTIONS_MAX,
-            cors_origins: config.cors_origins.clone(),
-            streams,
-        },
-        readiness: readiness(&embedded, &doors),
-        render_metrics: Arc::new(move || rendered.render(&status.status())),
-        keyless_turn: AtomicU32::new(0),
-    });
-    let http = server::serve(
+    let http = http_door(&config, &embedded, clock, http_addr, &doors);
+    let metrics = Arc::clone(&http.kafka_metrics);
+    let served = server::serve(
         http_listener,
-        router::router(state),
+        http.router,
         limits::HTTP_CONNECTIONS_MAX,
-        http_metrics,
+        http.metrics,
         doors.clone(),
     );
     let kafka_options = kafka_options(&config, kafka_addr)?;
-    let kafka = kafka::serve(kafka_listener, engine, kafka_options, kafka_metrics, doors.clone());
-    doors.spawn(http);
+    let kafka =
+        kafka::serve(kafka_listener, embedded.engine(), kafka_options, metrics, doors.clone());
+    doors.spawn(served);
     doors.spawn(kafka);
     announce(http_addr, kafka_addr)?;
     signals.next().await;
@@ -118,6 +79,64 @@ async fn serve(config: Config) -> Result<(), CliError> {
     tokio::task::block_in_place(|| embedded.close());
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The HTTP door, ready to be served, and the metrics of both doors.
+struct HttpDoor {
+    router: axum::Router,
+    metrics: Arc<HttpMetrics>,
+    kafka_metrics: Arc<KafkaMetrics>,
+}
+
+fn http_door(
+    config: &Config,
+    embedded: &Arc<Embedded>,
+    clock: SharedClock,
+    bound: SocketAddr,
+    doors: &Shutdown,
+) -> HttpDoor {
+    let engine = embedded.engine();
+    let options = ConsumersOptions {
+        instance_timeout_ms: config.consumer_instance_timeout_ms,
+        ..ConsumersOptions::default()
+    };
+    let consumers = Consumers::start(engine.clone(), Arc::clone(&clock), doors.clone(), options);
+    let metrics = Arc::new(HttpMetrics::default());
+    let kafka_metrics = Arc::new(KafkaMetrics::new());
+    let process = ProcessMetrics::new(|registry| {
+        metrics.register(registry);
+        kafka_metrics.register(registry);
+    });
+    let streams = StreamOptions {
+        heartbeat: Duration::from_secs(config.stream_heartbeat_s),
+        age_max: Duration::from_secs(config.stream_max_age_s.max(1)),
+        ..StreamOptions::default()
+    };
+    let hub = StreamHub::new(
+        engine.clone(),
+        Arc::clone(&clock),
+        streams,
+        Arc::clone(&metrics),
+        doors.clone(),
+    );
+    let status = Arc::clone(embedded);
+    let state = AppState::new(Inner {
+        engine,
+        consumers,
+        streams: hub,
+        metrics: Arc::clone(&metrics),
+        clock,
+        shutdown: doors.clone(),
+        options: HttpOptions {
+            authority: bound.to_string(),
+            cors_origins: config.cors_origins.clone(),
+        },
+        readiness: readiness(embedded, doors),
+        render_metrics: Arc::new(move || process.render(&status.status())),
+        bodies: BodyBudget::default(),
+        keyless_turn: AtomicU32::new(0),
+    });
+    HttpDoor { router: router::router(state), metrics, kafka_metrics }
 }
 
 /// SIGTERM and SIGINT, from the moment this exists.

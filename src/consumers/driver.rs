@@ -182,7 +182,7 @@ async fn resume(shared: &Shared, instance: &Instance, round: &Round) -> Outcome 
 
 async fn join(shared: &Shared, instance: &Instance, round: &Round) -> Outcome {
     let metadata = protocol::encode_subscription(&round.matched);
-    let protocols = instance.settings.assignors.iter();
+    let protocols = instance.settings.assignors.iter().flat_map(|rule| rule.names());
     let timeout_ms = shared.options.session_timeout_ms;
     let request = Join {
         group: instance.key.group.clone(),
@@ -193,7 +193,7 @@ async fn join(shared: &Shared, instance: &Instance, round: &Round) -> Outcome {
         session_timeout_ms: timeout_ms,
         rebalance_timeout_ms: timeout_ms,
         protocol_type: protocol::PROTOCOL_TYPE.to_owned(),
-        protocols: protocols.map(|a| (a.as_str().to_owned(), metadata.clone())).collect(),
+        protocols: protocols.map(|name| ((*name).to_owned(), metadata.clone())).collect(),
         // Its id must be known before it waits, or a request given up leaves a ghost behind.
         member_id_policy: MemberIdPolicy::RequireKnown,
         skip_assignment_support: SkipAssignmentSupport::Unsupported,

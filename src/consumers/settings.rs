@@ -70,19 +70,20 @@ pub enum Assignor {
 }
 
 impl Assignor {
-    /// Returns the protocol name that groups elect by.
+    /// Returns the names that groups elect the rule by; the first is Kafka's own. kafkajs calls
+    /// its round robin by another name, with the same metadata and the same outcome.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub const fn names(self) -> &'static [&'static str] {
         match self {
-            Self::Range => "range",
-            Self::RoundRobin => "roundrobin",
+            Self::Range => &["range"],
+            Self::RoundRobin => &["roundrobin", "RoundRobinAssigner"],
         }
     }
 
     /// Finds the assignor of a protocol name.
     #[must_use]
     pub fn find(name: &str) -> Option<Self> {
-        [Self::Range, Self::RoundRobin].into_iter().find(|assignor| assignor.as_str() == name)
+        [Self::Range, Self::RoundRobin].into_iter().find(|rule| rule.names().contains(&name))
     }
 }
 

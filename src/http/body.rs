@@ -1,31 +1,99 @@
 //! Reading request bodies within their limit, and JSON out of them.
 
+use std::sync::Arc;
+
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::{ApiError, ApiResult};
-use crate::base::limits::HTTP_BODY_BYTES_MAX;
+use crate::base::limits::{HTTP_BODY_BYTES_MAX, HTTP_INFLIGHT_BODY_BYTES_MAX};
 
-/// Reads the whole body.
+/// Bytes that a request may hold without asking for room.
+const FREE_BYTES: usize = 64 * 1024;
+
+/// The room that all request bodies share.
+#[derive(Debug, Clone)]
+pub struct BodyBudget(Arc<Semaphore>);
+
+impl Default for BodyBudget {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(HTTP_INFLIGHT_BODY_BYTES_MAX / FREE_BYTES)))
+    }
+}
+
+/// A whole body; dropping it gives its room back.
+#[derive(Debug)]
+pub struct BodyBytes {
+    bytes: Bytes,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl std::ops::Deref for BodyBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Reads the whole body. Room is taken as bytes arrive, so a client that only announces a large
+/// body, or sends it slowly, keeps nobody else from sending.
 ///
 /// # Errors
-/// 413 over [`HTTP_BODY_BYTES_MAX`], 400 when the client breaks off.
+/// 413 over [`HTTP_BODY_BYTES_MAX`], 400 when the client breaks off, 503 when there is no room.
 ///
 /// # Cancel safety
 /// What was read is lost; the request is over then anyway.
-pub async fn read(body: Body) -> ApiResult<Bytes> {
+pub async fn read(budget: &BodyBudget, mut body: Body) -> ApiResult<BodyBytes> {
     use http_body::Body as _;
     if body.size_hint().lower() > HTTP_BODY_BYTES_MAX as u64 {
         return Err(too_large());
     }
-    match Limited::new(body, HTTP_BODY_BYTES_MAX).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(error) => Err(ApiError::bad_request(format!("body cannot be read: {error}"))),
+    let mut frames = Vec::new();
+    let mut total = 0;
+    let mut room: Option<OwnedSemaphorePermit> = None;
+    while let Some(frame) = body.frame().await {
+        let broken = |error| ApiError::bad_request(format!("body cannot be read: {error}"));
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        total += data.len();
+        if total > HTTP_BODY_BYTES_MAX {
+            return Err(too_large());
+        }
+        let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let wanted = total / FREE_BYTES;
+        if wanted > held {
+            let more = u32::try_from(wanted - held).unwrap_or(u32::MAX);
+            let more = Arc::clone(&budget.0).try_acquire_many_owned(more);
+            let more = more.map_err(|_| no_room())?;
+            match &mut room {
+                Some(room) => room.merge(more),
+                None => room = Some(more),
+            }
+        }
+        frames.push(data);
     }
+    Ok(BodyBytes { bytes: joined(frames, total), _room: room })
+}
+
+/// One frame is passed on as it is; several are copied together.
+fn joined(mut frames: Vec<Bytes>, total: usize) -> Bytes {
+    if frames.len() <= 1 {
+        return frames.pop().unwrap_or_default();
+    }
+    let mut whole = BytesMut::with_capacity(total);
+    for frame in frames {
+        whole.extend_from_slice(&frame);
+    }
+    whole.freeze()
+}
+
+fn no_room() -> ApiError {
+    let message = "request bodies take all the memory they may, try again";
+    ApiError::status(StatusCode::SERVICE_UNAVAILABLE, message)
 }
 
 fn too_large() -> ApiError {

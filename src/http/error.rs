@@ -107,7 +107,7 @@ impl IntoResponse for ApiError {
 }
 
 /// Kafka's own errors that the client cannot mend by asking again.
-const KAFKA_ERROR: u32 = 50002;
+pub const KAFKA_ERROR: u32 = 50002;
 /// Kafka's own errors that may be gone when the client asks again.
 const KAFKA_RETRIABLE_ERROR: u32 = 50003;
 /// The request asks for something that Kafka refuses.

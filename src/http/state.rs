@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use super::body::BodyBudget;
 use super::metrics::HttpMetrics;
 use super::stream::StreamHub;
 use crate::base::clock::SharedClock;
@@ -18,16 +19,12 @@ pub type Readiness = Arc<dyn Fn() -> Result<(), Vec<String>> + Send + Sync>;
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// Settings of the HTTP door.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct HttpOptions {
     /// Authority to use in links when a request names none.
     pub authority: String,
-    /// Connections open at once.
-    pub connections_max: usize,
     /// Origins that browsers may call from; `*` allows all.
     pub cors_origins: Vec<String>,
-    /// Settings of live streams.
-    pub streams: StreamOptions,
 }
 
 /// Settings of live streams.
@@ -75,6 +72,8 @@ pub struct Inner {
     pub readiness: Readiness,
     /// The text of `/metrics`.
     pub render_metrics: RenderMetrics,
+    /// Room for request bodies.
+    pub bodies: BodyBudget,
     /// Where the next request without keys goes: a request's keyless records stay together, and
     /// requests take turns.
     pub keyless_turn: AtomicU32,
@@ -93,6 +92,12 @@ impl std::ops::Deref for AppState {
 
     fn deref(&self) -> &Inner {
         &self.0
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("options", &self.options).finish_non_exhaustive()
     }
 }
 

@@ -4,8 +4,10 @@
 //! After loss of power the saved state is therefore never ahead of the segments.
 
 use std::io;
+use std::sync::Arc;
 
 use super::partition::Partition;
+use super::segment::Segment;
 use crate::base::ids::{Offset, TimestampMs};
 
 /// The catalogue row of one segment.
@@ -60,62 +62,50 @@ impl Partition {
     /// # Errors
     /// What the sync reports.
     pub fn checkpoint(&self) -> io::Result<Option<Checkpoint>> {
-        let checkpoint = {
-            let mut writer = self.writer.lock();
-            let unchanged = writer.checkpointed == Some(writer.next_offset)
-                && writer.removed.is_empty()
-                && writer.newly_sealed.is_empty()
-                && !writer.producers_changed;
-            if unchanged {
-                return Ok(None);
-            }
-            let mut segments = Vec::new();
-            let mut index = Vec::new();
-            let mut from = writer.saved_index_entries;
-            let sealed = std::mem::take(&mut writer.newly_sealed);
-            for segment in sealed {
-                // The first sealed segment is the one that was active at the last checkpoint.
-                let encoded = segment.with_index(|i| i.encode_from(from)).unwrap_or_default();
-                let first_entry = u32::try_from(from).unwrap_or(u32::MAX);
-                from = 0;
-                let base_offset = segment.base_offset;
-                index.push(IndexChunk { base_offset, first_entry, encoded });
-                segments.push((segment, true));
-            }
-            segments.push((std::sync::Arc::clone(&writer.active), false));
-            let saved = writer.saved_index_entries;
-            let encoded = writer.active.with_index(|i| (i.encode_from(saved), i.len()));
-            if let Some((encoded, len)) = encoded {
-                let first_entry = u32::try_from(saved).unwrap_or(u32::MAX);
-                let base_offset = writer.active.base_offset;
-                if !encoded.is_empty() {
-                    index.push(IndexChunk { base_offset, first_entry, encoded });
-                }
-                writer.saved_index_entries = len;
-            }
-            writer.checkpointed = Some(writer.next_offset);
-            let ends = segments.iter().skip(1).map(|(s, _)| s.base_offset);
-            let ends: Vec<Offset> = ends.chain([writer.next_offset]).collect();
-            let rows =
-                segments.iter().zip(ends).map(|((segment, sealed), next_offset)| SegmentRow {
-                    base_offset: segment.base_offset,
-                    position: u32::try_from(segment.len()).unwrap_or(u32::MAX),
-                    next_offset,
-                    max_timestamp: segment.max_timestamp(),
-                    sealed: *sealed,
-                });
-            let changed = std::mem::take(&mut writer.producers_changed);
-            Checkpoint {
-                log_start_offset: self.log_start_offset(),
-                end_offset: writer.next_offset,
-                segments: rows.collect(),
-                index,
-                removed: std::mem::take(&mut writer.removed),
-                producers: changed.then(|| writer.producers.encode()),
-            }
-        };
+        let Some(checkpoint) = self.describe_changes() else { return Ok(None) };
         self.sync_now()?;
         Ok(Some(checkpoint))
+    }
+
+    fn describe_changes(&self) -> Option<Checkpoint> {
+        let mut writer = self.writer.lock();
+        let unchanged = writer.checkpointed == Some(writer.next_offset)
+            && writer.removed.is_empty()
+            && writer.newly_sealed.is_empty()
+            && !writer.producers_changed;
+        if unchanged {
+            return None;
+        }
+        let mut index = Vec::new();
+        let mut segments = std::mem::take(&mut writer.newly_sealed);
+        // The index of a closed segment is saved whole: this replaces what an earlier checkpoint
+        // saved of it while it was active.
+        index.extend(segments.iter().filter_map(|sealed| index_chunk(sealed, 0)));
+        let active = Arc::clone(&writer.active);
+        index.extend(index_chunk(&active, writer.saved_index_entries));
+        writer.saved_index_entries = active.index_entries();
+        writer.checkpointed = Some(writer.next_offset);
+        segments.push(active);
+        let ends = segments.iter().skip(1).map(|segment| segment.base_offset);
+        let ends: Vec<Offset> = ends.chain([writer.next_offset]).collect();
+        let sealed = segments.len() - 1;
+        let rows =
+            segments.iter().zip(ends).enumerate().map(|(at, (segment, next_offset))| SegmentRow {
+                base_offset: segment.base_offset,
+                position: u32::try_from(segment.len()).unwrap_or(u32::MAX),
+                next_offset,
+                max_timestamp: segment.max_timestamp(),
+                sealed: at < sealed,
+            });
+        let changed = std::mem::take(&mut writer.producers_changed);
+        Some(Checkpoint {
+            log_start_offset: self.log_start_offset(),
+            end_offset: writer.next_offset,
+            segments: rows.collect(),
+            index,
+            removed: std::mem::take(&mut writer.removed),
+            producers: changed.then(|| writer.producers.encode()),
+        })
     }
 
     /// Makes the next checkpoint save the active segment's whole index again.
@@ -125,4 +115,13 @@ impl Partition {
         writer.checkpointed = None;
         writer.producers_changed = true;
     }
+}
+
+/// The entries of a segment's index from number `from` on; none when there are none, or when the
+/// index is not in memory, which makes a later reader scan the segment.
+fn index_chunk(segment: &Segment, from: usize) -> Option<IndexChunk> {
+    let encoded = segment.with_index(|index| index.encode_from(from))?;
+    let first_entry = u32::try_from(from).unwrap_or(u32::MAX);
+    let base_offset = segment.base_offset;
+    (!encoded.is_empty()).then_some(IndexChunk { base_offset, first_entry, encoded })
 }

@@ -18,9 +18,8 @@ use super::partition::Partition;
 use super::segment::Segment;
 use crate::base::ids::Offset;
 
-/// Threads that sync; measured in `benches/log.rs`: more gain nothing, fewer cost with
-/// many partitions.
-const SYNC_THREADS: usize = 8;
+/// Threads that sync; measured in `benches/log.rs` (ADR 0003).
+pub const SYNC_THREADS: usize = 8;
 
 /// How much an acknowledgement promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,10 +147,10 @@ impl Committer {
     ///
     /// # Errors
     /// When the system refuses a thread.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(thread_count: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let mut threads = Vec::with_capacity(SYNC_THREADS);
-        for number in 0..SYNC_THREADS {
+        let mut threads = Vec::with_capacity(thread_count);
+        for number in 0..thread_count {
             let shared = Arc::clone(&shared);
             let name = format!("log-sync-{number}");
             threads.push(std::thread::Builder::new().name(name).spawn(move || shared.serve())?);

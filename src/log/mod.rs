@@ -26,7 +26,7 @@ pub mod retention;
 pub mod segment;
 
 pub use append::{AppendError, Appended};
-pub use durability::{AckLevel, Committer};
+pub use durability::{AckLevel, Committer, SYNC_THREADS};
 pub use partition::{LogConfig, Partition};
 pub use read::{LogSlice, ReadError};
 pub use recovery::{RecoveryError, SavedPartition};

@@ -148,7 +148,7 @@ impl EmbeddedLog {
     ) -> Later<Result<T, ReadError>> {
         let first = question(&partition);
         let Err(log::ReadError::IndexNotLoaded(missing)) = first else {
-            return Later::Now(first.map_err(|error| read_error(error, &partition)));
+            return Later::Now(first.map_err(|error| read_error(&error, &partition)));
         };
         let this = self.clone();
         Later::Then(Box::pin(async move {
@@ -157,7 +157,7 @@ impl EmbeddedLog {
                 this.load_index(key, missing).await;
                 match question(&partition) {
                     Err(log::ReadError::IndexNotLoaded(next)) => missing = next,
-                    other => return other.map_err(|error| read_error(error, &partition)),
+                    other => return other.map_err(|error| read_error(&error, &partition)),
                 }
             }
         }))
@@ -224,6 +224,7 @@ fn check(
     Ok(header)
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
 fn append_error(error: log::AppendError) -> AppendError {
     match error {
         log::AppendError::Sequence(error @ SequenceError::OutOfOrder { .. }) => {
@@ -238,10 +239,10 @@ fn append_error(error: log::AppendError) -> AppendError {
     }
 }
 
-fn read_error(error: log::ReadError, partition: &Partition) -> ReadError {
+fn read_error(error: &log::ReadError, partition: &Partition) -> ReadError {
     match error {
         log::ReadError::OutOfRange { requested, .. } => {
-            ReadError::OffsetOutOfRange { requested, bounds: bounds_of(partition) }
+            ReadError::OffsetOutOfRange { requested: *requested, bounds: bounds_of(partition) }
         }
         log::ReadError::IndexNotLoaded(_) | log::ReadError::Io(_) => {
             ReadError::Storage(error.to_string())

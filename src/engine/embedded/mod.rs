@@ -15,8 +15,8 @@ use crate::base::clock::SharedClock;
 use crate::base::shutdown::Shutdown;
 use crate::coordinator::group::GroupConfig;
 use crate::engine::{Engine, Node};
-use crate::log::Committer;
 use crate::log::layout::DataDir;
+use crate::log::{Committer, SYNC_THREADS};
 
 mod group_timers;
 mod groups;
@@ -69,6 +69,18 @@ pub struct Embedded {
     _data: Arc<DataDir>,
 }
 
+impl std::fmt::Debug for EmbeddedOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmbeddedOptions").field("data_dir", &self.data_dir).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Embedded").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
+
 /// Figures for metrics and readiness.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EmbeddedStatus {
@@ -104,7 +116,7 @@ impl Embedded {
         let mut opened =
             opening.unwrap_or_else(|| Err(std::io::Error::other("opening was stopped").into()))?;
         let registry = Arc::new(opened.registry);
-        let committer = Arc::new(Committer::start()?);
+        let committer = Arc::new(Committer::start(SYNC_THREADS)?);
         let store = StoreThread::start(opened.store, Arc::clone(&registry), opened.applied)?;
         let store = Arc::new(store);
         let state = |topic| state_log(topic, &registry, &committer, &options.clock);

@@ -54,7 +54,7 @@ pub async fn create_topic(
     request: Body,
 ) -> ApiResult<Response> {
     media::content(&headers)?;
-    let bytes = body::read(request).await?;
+    let bytes = body::read(&state.bodies, request).await?;
     let wanted: NewTopic = body::parse(&bytes)?;
     let configs = wanted.configs.into_iter().map(|(name, value)| (name, Some(value)));
     let request = CreateTopic {

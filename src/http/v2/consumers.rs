@@ -147,7 +147,7 @@ pub async fn create(
     request: Body,
 ) -> ApiResult<Response> {
     media::content(&headers)?;
-    let bytes = body::read(request).await?;
+    let bytes = body::read(&state.bodies, request).await?;
     let fields: Map<String, Value> = body::parse_optional(&bytes)?;
     let new = new_instance(&fields)?;
     let created = state.consumers.create(GroupId::from(group.as_str()), new).await?;
@@ -297,7 +297,7 @@ pub async fn subscribe(
     request: Body,
 ) -> ApiResult<Response> {
     media::content(&headers)?;
-    let bytes = body::read(request).await?;
+    let bytes = body::read(&state.bodies, request).await?;
     let wanted: Subscription = body::parse(&bytes)?;
     let conflict = |message| Err(ApiError::new(StatusCode::CONFLICT, 40903, message));
     let topics = match (wanted.topics, wanted.topic_pattern) {
@@ -379,7 +379,7 @@ pub async fn assign(
     request: Body,
 ) -> ApiResult<Response> {
     media::content(&headers)?;
-    let bytes = body::read(request).await?;
+    let bytes = body::read(&state.bodies, request).await?;
     let wanted: Partitions = body::parse(&bytes)?;
     let partitions = topic_partitions(&wanted.partitions)?;
     state.consumers.assign(&instance_key(path), partitions).await?;

@@ -100,12 +100,12 @@ pub async fn commit(
     request: Body,
 ) -> ApiResult<Response> {
     media::content(&headers)?;
-    let bytes = body::read(request).await?;
+    let bytes = body::read(&state.bodies, request).await?;
     let body: CommitBody = body::parse_optional(&bytes)?;
-    let offsets = body.offsets.map(|offsets| commits(&state, offsets)).transpose()?;
     let key = instance_key(path);
+    state.consumers.describe(&key)?;
+    let offsets = body.offsets.map(|offsets| commits(&state, offsets)).transpose()?;
     if query::find(query.as_deref(), "async")?.as_deref() == Some("true") {
-        state.consumers.describe(&key)?;
         let behind = state.clone();
         state.shutdown.spawn(async move {
             if let Err(error) = behind.consumers.commit(&key, offsets).await {
@@ -160,7 +160,7 @@ pub async fn committed(
     headers: HeaderMap,
     request: Body,
 ) -> ApiResult<Response> {
-    let bytes = body::read(request).await?;
+    let bytes = body::read(&state.bodies, request).await?;
     let asked = if bytes.iter().all(u8::is_ascii_whitespace) {
         asked_in_query(query.as_deref())?
     } else {
@@ -216,7 +216,7 @@ pub async fn seek(
     request: Body,
 ) -> ApiResult<Response> {
     media::content(&headers)?;
-    let bytes = body::read(request).await?;
+    let bytes = body::read(&state.bodies, request).await?;
     let wanted: Seek = body::parse(&bytes)?;
     let mut offsets = Vec::with_capacity(wanted.offsets.len());
     for offset in &wanted.offsets {
@@ -264,7 +264,7 @@ pub async fn seek_to_beginning(
     headers: HeaderMap,
     request: Body,
 ) -> ApiResult<Response> {
-    let partitions = partitions_of(&headers, request).await?;
+    let partitions = partitions_of(&state, &headers, request).await?;
     state.consumers.seek_to_beginning(&instance_key(path), partitions).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -293,14 +293,18 @@ pub async fn seek_to_end(
     headers: HeaderMap,
     request: Body,
 ) -> ApiResult<Response> {
-    let partitions = partitions_of(&headers, request).await?;
+    let partitions = partitions_of(&state, &headers, request).await?;
     state.consumers.seek_to_end(&instance_key(path), partitions).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn partitions_of(headers: &HeaderMap, request: Body) -> ApiResult<Vec<TopicPartition>> {
+async fn partitions_of(
+    state: &AppState,
+    headers: &HeaderMap,
+    request: Body,
+) -> ApiResult<Vec<TopicPartition>> {
     media::content(headers)?;
-    let bytes = body::read(request).await?;
+    let bytes = body::read(&state.bodies, request).await?;
     let wanted: Partitions = body::parse(&bytes)?;
     topic_partitions(&wanted.partitions)
 }

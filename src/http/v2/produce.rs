@@ -18,7 +18,7 @@ use crate::base::ids::PartitionId;
 use crate::base::json;
 use crate::engine::log::{AckLevel, Append, AppendError, Receipt};
 use crate::engine::topics::Topic;
-use crate::http::error::{ApiError, ApiResult, ErrorBody};
+use crate::http::error::{ApiError, ApiResult, ErrorBody, KAFKA_ERROR};
 use crate::http::media::Embedded;
 use crate::http::state::AppState;
 use crate::http::{body, media, query};
@@ -28,6 +28,9 @@ use crate::protocol::record_batch::BatchBuilder;
 /// A batch is closed when it reaches this size, well below the default `max.message.bytes` of
 /// 1 MiB, so that a large request is split and not refused.
 const BATCH_BYTES: usize = 512 * 1024;
+
+/// Upper bound of what a record takes beside its key, value and headers.
+const RECORD_OVERHEAD_BYTES: usize = 64;
 
 /// W3C trace context: a record gets the request's when it has none of its own.
 const TRACE_HEADERS: [HeaderName; 2] =
@@ -127,7 +130,7 @@ pub async fn to_topic(
     request: Body,
 ) -> ApiResult<Response> {
     let options = ProduceOptions::read(&headers, query.as_deref())?;
-    let bytes = body::read(request).await?;
+    let bytes = body::read(&state.bodies, request).await?;
     let topic = find_or_create(&state, &topic).await?;
     produce(&state, &topic, None, &options, &bytes).await
 }
@@ -165,7 +168,7 @@ pub async fn to_partition(
     request: Body,
 ) -> ApiResult<Response> {
     let options = ProduceOptions::read(&headers, query.as_deref())?;
-    let bytes = body::read(request).await?;
+    let bytes = body::read(&state.bodies, request).await?;
     find_or_create(&state, &topic).await?;
     let (topic, partition) = partitions::find(&state, &topic, &partition)?;
     produce(&state, &topic, Some(partition), &options, &bytes).await
@@ -294,7 +297,8 @@ fn fill(
             }
             continue;
         }
-        let slot = slot_for(&mut slots, place, count);
+        let bytes = decoded.bytes() + RECORD_OVERHEAD_BYTES;
+        let slot = slot_for(&mut slots, place, bytes, count);
         push(slot, record, &decoded, options, now);
         slot.indexes.push(index);
     }
@@ -307,11 +311,18 @@ fn next_keyless(state: &AppState, partition_count: PartitionId) -> PartitionId {
     turn.cast_signed().checked_rem(partition_count).unwrap_or(0)
 }
 
-/// Finds the open batch of a partition, or starts one.
-fn slot_for(slots: &mut Vec<Slot>, partition: PartitionId, records: usize) -> &mut Slot {
-    let is_open = |s: &Slot| s.partition == partition && s.builder.bytes() < BATCH_BYTES;
-    let at = slots.iter().rposition(is_open).unwrap_or_else(|| {
-        let builder = BatchBuilder::with_capacity(records.min(1024) * 64);
+/// Finds the last batch of a partition if it has room for `bytes` more, or starts one. A record
+/// that is too large for any batch is alone in its own, so it fails alone.
+fn slot_for(
+    slots: &mut Vec<Slot>,
+    partition: PartitionId,
+    bytes: usize,
+    records: usize,
+) -> &mut Slot {
+    let last = slots.iter().rposition(|slot| slot.partition == partition);
+    let has_room = |slot: &Slot| slot.builder.bytes() + bytes <= BATCH_BYTES;
+    let at = last.filter(|at| slots.get(*at).is_some_and(has_room)).unwrap_or_else(|| {
+        let builder = BatchBuilder::with_capacity(bytes.max(records.min(1024) * 64));
         slots.push(Slot { partition, builder, indexes: Vec::new() });
         slots.len() - 1
     });
@@ -340,13 +351,21 @@ fn note(
     answer: Result<Receipt, AppendError>,
     outcomes: &mut [Option<Outcome>],
 ) {
-    let answer = answer.map_err(ApiError::from);
+    let answer = answer.map_err(record_error);
     for (index, delta) in indexes.iter().zip(0_i64..) {
         if let Some(outcome) = outcomes.get_mut(*index) {
             let fate = answer.as_ref().map(|receipt| (partition, receipt.base_offset + delta));
             *outcome = Some(fate.map_err(ApiError::clone));
         }
     }
+}
+
+/// The error of one record. v2 has no code of its own for records that are too large: they are
+/// errors of Kafka that stay errors.
+fn record_error(error: AppendError) -> ApiError {
+    let is_too_large = matches!(error, AppendError::TooLarge { .. });
+    let error = ApiError::from(error);
+    if is_too_large { ApiError { code: KAFKA_ERROR, ..error } } else { error }
 }
 
 fn encode_answer(outcomes: &[Option<Outcome>]) -> Vec<u8> {

@@ -63,6 +63,16 @@ pub(super) struct Decoded {
     pub(super) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
+impl Decoded {
+    /// Bytes of key, value and headers, with room for the lengths of the headers.
+    pub(super) fn bytes(&self) -> usize {
+        let header = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| {
+            key.len() + value.as_ref().map_or(0, Vec::len) + 20
+        };
+        self.key.len() + self.value.len() + self.headers.iter().map(header).sum::<usize>()
+    }
+}
+
 impl<'a> ProduceRequest<'a> {
     pub(super) fn parse(bytes: &'a [u8]) -> ApiResult<Self> {
         let request: Self = crate::http::body::parse(bytes)?;

@@ -51,7 +51,7 @@ fn check_records(records: &BatchRecords, keys: KeyRule) -> Result<(), BatchError
     let base_offset = records.header().base_offset;
     let mut iter = records.iter();
     let mut index = 0_i32;
-    while let Some(record) = iter.next() {
+    for record in iter.by_ref() {
         let record = record?;
         if record.offset.wrapping_sub(base_offset) != i64::from(index) {
             return Err(BatchError::BadRecord { index, reason: "offset delta is out of order" });
