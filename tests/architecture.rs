@@ -51,7 +51,9 @@ fn sources() -> Vec<(String, PathBuf, String)> {
         let inside = path.strip_prefix(&root).unwrap().to_path_buf();
         let module = inside.iter().next().unwrap().to_string_lossy().replace(".rs", "");
         let text = fs::read_to_string(&path).unwrap();
-        let is_test = name.ends_with("tests") || name == "harness" || name == "fake_engine";
+        let in_tests = inside.iter().any(|part| part == "tests");
+        let is_test =
+            in_tests || name.ends_with("tests") || name == "harness" || name.starts_with("fake_");
         if !is_test {
             let code = text.split("\n#[cfg(test)]\nmod ").next().unwrap().to_owned();
             sources.push((module, inside, code));

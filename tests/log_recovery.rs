@@ -7,11 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hydrant::base::ids::{Offset, TopicName, TopicPartition};
+use hydrant::base::ids::{Offset, TopicId, TopicName, TopicPartition};
 use hydrant::log::compaction::Trigger;
+use hydrant::log::journal::{JournalContents, JournalKey};
 use hydrant::log::{
-    AppendError, Committer, LogConfig, Partition, ReadError, RecoveryError, SYNC_THREADS,
-    SavedPartition,
+    AppendError, Committer, Durability, LogConfig, Partition, Promise, ReadError, RecoveryError,
+    SYNC_THREADS, SavedPartition,
 };
 use hydrant::protocol::record_batch::{BatchBuilder, BatchHeader, BatchRecords, ProducerStamp};
 
@@ -199,6 +200,72 @@ fn a_checkpoint_makes_the_next_start_read_only_what_follows_it() {
     let name = TopicPartition::new(TopicName::parse("t").unwrap(), 0);
     let partition = Partition::open(name, dir.path(), small_segments(), saved, 1).unwrap();
     assert_eq!(partition.high_watermark(), 101);
+}
+
+#[test]
+fn a_closed_segment_torn_behind_the_checkpoint_is_cut_and_later_ones_put_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let partition = open(dir.path(), small_segments()).unwrap();
+    fill(&partition, 50);
+    let checkpoint = partition.checkpoint().unwrap().unwrap();
+    let mut saved = SavedPartition::default();
+    for row in &checkpoint.segments {
+        saved.segments.insert(row.base_offset, *row);
+    }
+    for n in (50..200).step_by(2) {
+        let (a, b) = (format!("v{n}"), format!("v{}", n + 1));
+        append(&partition, &batch(&[&a, &b], n * 10)).unwrap();
+    }
+    drop(partition);
+    let torn = checkpoint.segments.last().unwrap();
+    let path = dir.path().join(format!("{:020}.log", torn.base_offset));
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(u64::from(torn.position) + 100).unwrap();
+    let name = TopicPartition::new(TopicName::parse("t").unwrap(), 0);
+    let partition = Partition::open(name, dir.path(), small_segments(), saved, 1).unwrap();
+    let end = partition.high_watermark();
+    assert!((50..100).contains(&end), "cut behind the checkpoint, at {end}");
+    assert_eq!(read_all(&partition, 0), expected(end));
+    fill_one_more(&partition);
+}
+
+#[test]
+fn batches_that_the_segments_lost_come_back_from_the_journal_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal_dir = dir.path().join("journal");
+    let log_dir = dir.path().join("log");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let key = JournalKey { topic: TopicId::from_u128(1), partition: 0 };
+    {
+        let partition = Arc::new(open(&log_dir, LogConfig::default()).unwrap());
+        let contents = JournalContents::read(&journal_dir).unwrap();
+        let durability = Durability::start(&journal_dir, &contents).unwrap();
+        for n in 0..10 {
+            let bytes = batch(&[&format!("v{n}")], 1);
+            let header = BatchHeader::parse(&bytes).unwrap();
+            let appended = partition.append(&header, &bytes, 1).unwrap();
+            // Batch 5 was not asked to be durable.
+            if n != 5 {
+                let promise = durability.promise(key, &partition, &appended, &header, &bytes);
+                assert!(matches!(promise, Promise::Journal(_)));
+                runtime.block_on(durability.wait(promise)).unwrap();
+            }
+        }
+        durability.stop();
+    }
+    // Loss of power: the segment has lost everything from batch 3 on.
+    let path = last_segment(&log_dir);
+    let len = std::fs::metadata(&path).unwrap().len();
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(len / 10 * 3).unwrap();
+    for _ in 0..2 {
+        let partition = open(&log_dir, LogConfig::default()).unwrap();
+        let mut contents = JournalContents::read(&journal_dir).unwrap();
+        partition.restore(&contents.take(key), 1).unwrap();
+        let mut survivors = expected(10);
+        survivors.remove(5);
+        assert_eq!(read_all(&partition, 0), survivors);
+        assert_eq!(partition.high_watermark(), 10);
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `hydrant doctor`: opens a data directory and says how it is.
+//! `hydrant doctor`: opens a data directory, reads every batch in it and says how it is.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,6 +40,7 @@ pub async fn run(args: DoctorArgs) -> Result<(), CliError> {
         }
         println!("store removed, rebuilding it from the log");
     }
+    crate::telemetry::start(None)?;
     let shutdown = Shutdown::new();
     let options = EmbeddedOptions {
         data_dir: args.data_dir.clone(),
@@ -49,6 +50,10 @@ pub async fn run(args: DoctorArgs) -> Result<(), CliError> {
         clock: Arc::new(RealClock),
     };
     let embedded = Embedded::open(options, shutdown.clone()).await?;
+    let damaged = tokio::task::block_in_place(|| embedded.verify());
+    for finding in &damaged {
+        println!("damaged: {finding}");
+    }
     let status = embedded.status();
     println!("topics: {}", status.topics);
     println!("partitions: {} ({} offline)", status.partitions, status.partitions_offline);
@@ -57,8 +62,8 @@ pub async fn run(args: DoctorArgs) -> Result<(), CliError> {
     shutdown.stop();
     shutdown.drained().await;
     embedded.close();
-    if status.partitions_offline > 0 {
-        return Err("some partitions are damaged, see the log above".into());
+    if status.partitions_offline > 0 || !damaged.is_empty() {
+        return Err("some partitions are damaged, see above".into());
     }
     println!("ok");
     Ok(())

@@ -39,7 +39,8 @@ pub struct Config {
     pub stream_heartbeat_s: u64,
     /// Longest life of one live stream, in s.
     pub stream_max_age_s: u64,
-    /// Origins that browsers may call from; `*` allows all.
+    /// Origins that browsers may call from; `*` allows all. A list, or one text with commas.
+    #[serde(deserialize_with = "list_or_text")]
     pub cors_origins: Vec<String>,
     /// How long a shutdown may take, in s.
     pub drain_timeout_s: u64,
@@ -127,8 +128,8 @@ pub struct ConfigFlags {
     #[arg(long, value_name = "S")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream_max_age_s: Option<u64>,
-    /// Origin that browsers may call from; repeatable, `*` allows all [default: none].
-    #[arg(long = "cors-origin", value_name = "ORIGIN")]
+    /// Origins that browsers may call from, with commas; `*` allows all [default: none].
+    #[arg(long, value_name = "ORIGINS", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cors_origins: Vec<String>,
     /// How long a shutdown may take [default: 30].
@@ -213,6 +214,20 @@ fn with_file(figment: Figment, file: Option<&Path>) -> Result<Figment, ConfigErr
         Some(path) if path.is_file() => Ok(figment.merge(Toml::file_exact(path))),
         Some(path) => Err(ConfigError::NoFile(path.to_path_buf())),
     }
+}
+
+/// The environment has no lists: there, and wherever it is handy, commas make one.
+fn list_or_text<'de, D: serde::Deserializer<'de>>(source: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum ListOrText {
+        List(Vec<String>),
+        Text(String),
+    }
+    Ok(match ListOrText::deserialize(source)? {
+        ListOrText::List(list) => list,
+        ListOrText::Text(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
+    })
 }
 
 /// Other variables with our prefix, such as those of scripts, are not ours to judge.

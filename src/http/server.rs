@@ -18,6 +18,10 @@ use crate::base::shutdown::Shutdown;
 /// A client must send the head of a request within this time.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What a connection has begun must be done this long after the server was told to stop. Reads that
+/// wait for records and live streams end by themselves before.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
 /// Pause after an accept error such as "too many open files", so that the loop does not spin.
 const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(50);
 
@@ -81,7 +85,11 @@ async fn serve_connection(stream: TcpStream, router: Router, shutdown: &Shutdown
         ended = &mut connection => ended,
         () = shutdown.stopping() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            match tokio::time::timeout(DRAIN_MAX, connection).await {
+                Ok(ended) => ended,
+                // A client that sends half a request must not hold up the end.
+                Err(_) => return,
+            }
         }
     };
     if let Err(error) = ended {

@@ -12,7 +12,7 @@ use super::producer_state::{SequenceCheck, SequenceError};
 use super::segment::Segment;
 use crate::base::ids::{Offset, TimestampMs};
 use crate::protocol::record_batch::BatchHeader;
-use crate::protocol::record_batch::header::{stamp_append_time, stored_prefix};
+use crate::protocol::record_batch::header::{stamp_append_time, stored_prefix, verify_crc};
 
 /// Leader epoch of every batch: leadership never moves on one node (KIP-101).
 pub const LEADER_EPOCH: i32 = 0;
@@ -28,6 +28,8 @@ pub struct Appended {
     pub log_append_time: TimestampMs,
     /// First readable offset of the partition.
     pub log_start_offset: Offset,
+    /// The batch was appended by an earlier call.
+    pub is_duplicate: bool,
 }
 
 /// Why a batch was not appended; the log is as it was before.
@@ -70,7 +72,8 @@ impl Partition {
         {
             let log_append_time = if config.log_append_time { timestamp } else { -1 };
             let end_offset = base_offset + i64::from(header.last_offset_delta) + 1;
-            return Ok(self.appended(base_offset, end_offset, log_append_time));
+            let known = self.appended(base_offset, end_offset, log_append_time);
+            return Ok(Appended { is_duplicate: true, ..known });
         }
         if needs_roll(writer, &config, header, now) {
             self.roll(writer)?;
@@ -85,6 +88,52 @@ impl Partition {
         } else {
             (batch, header.max_timestamp, -1)
         };
+        let end_offset = self.write(writer, header, batch, base_offset, max_timestamp)?;
+        writer.segment_started.get_or_insert(now);
+        if header.has_producer_id() {
+            writer.producers.record(header, base_offset, now);
+            writer.producers_changed = true;
+        }
+        self.high_watermark.send_replace(end_offset);
+        Ok(self.appended(base_offset, end_offset, log_append_time))
+    }
+
+    /// Puts back batches from the journal that the segments lost with the power; returns how many.
+    /// Offsets between them may be missing: their batches were not promised to be on disk.
+    ///
+    /// # Errors
+    /// What the file system reports.
+    pub fn restore(&self, batches: &[(Offset, Bytes)], now: TimestampMs) -> io::Result<usize> {
+        let mut guard = self.writer.lock();
+        let writer = &mut *guard;
+        let mut restored = 0;
+        for (base_offset, batch) in batches {
+            let Ok(header) = BatchHeader::parse(batch) else { continue };
+            if *base_offset < writer.next_offset || verify_crc(&header, batch).is_err() {
+                continue;
+            }
+            if needs_roll(writer, &self.config(), &header, now) {
+                self.roll(writer)?;
+            }
+            let max_timestamp = header.max_timestamp;
+            let end = self.write(writer, &header, batch, *base_offset, max_timestamp)?;
+            writer.producers.record(&header, *base_offset, now);
+            writer.producers_changed = true;
+            self.high_watermark.send_replace(end);
+            restored += 1;
+        }
+        Ok(restored)
+    }
+
+    /// Writes one batch at its offset and publishes it; returns the offset after it.
+    fn write(
+        &self,
+        writer: &mut Writer,
+        header: &BatchHeader,
+        batch: &Bytes,
+        base_offset: Offset,
+        max_timestamp: TimestampMs,
+    ) -> io::Result<Offset> {
         write_batch(writer, header, batch, base_offset)?;
         let position = u32::try_from(writer.position).unwrap_or(u32::MAX);
         if let Some(entry) = writer.index_builder.observe(position, base_offset, max_timestamp) {
@@ -93,15 +142,9 @@ impl Partition {
         writer.position += batch.len() as u64;
         let end_offset = base_offset + i64::from(header.last_offset_delta) + 1;
         writer.next_offset = end_offset;
-        writer.segment_started.get_or_insert(now);
-        if header.has_producer_id() {
-            writer.producers.record(header, base_offset, now);
-            writer.producers_changed = true;
-        }
         let segment_max = writer.active.max_timestamp().max(max_timestamp);
         writer.active.publish(writer.position, segment_max);
-        self.high_watermark.send_replace(end_offset);
-        Ok(self.appended(base_offset, end_offset, log_append_time))
+        Ok(end_offset)
     }
 
     fn appended(&self, base: Offset, end: Offset, log_append_time: TimestampMs) -> Appended {
@@ -110,6 +153,7 @@ impl Partition {
             end_offset: end,
             log_append_time,
             log_start_offset: self.log_start.load(Ordering::Acquire),
+            is_duplicate: false,
         }
     }
 

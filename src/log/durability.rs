@@ -1,22 +1,30 @@
 //! Group commit: one `fdatasync` covers every batch that waited for it.
 //!
+//! [`Durability`] has the one question: is this on disk? A small batch goes through the
+//! [`journal`](super::journal) of all partitions, a large one syncs its segment here.
+//!
 //! A waiter asks for a sync of its partition and waits for the durable end to pass its batch. At
 //! most one sync of a partition runs at a time; requests that arrive meanwhile share the next one.
 //! A few threads serve all partitions, because the file system merges concurrent syncs (ADR 0003).
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
-use super::append::AppendError;
+use super::append::{AppendError, Appended, LEADER_EPOCH};
+use super::journal::{JOURNAL_BATCH_BYTES_MAX, Journal, JournalContents, JournalKey};
 use super::layout::sync_dir;
 use super::partition::Partition;
 use super::segment::Segment;
 use crate::base::ids::Offset;
+use crate::protocol::record_batch::BatchHeader;
+use crate::protocol::record_batch::header::stored_prefix;
 
 /// Threads that sync; measured in `benches/log.rs` (ADR 0003).
 pub const SYNC_THREADS: usize = 8;
@@ -102,6 +110,10 @@ impl Partition {
             let mut sync = self.sync.lock();
             (std::mem::take(&mut sync.sealed), std::mem::take(&mut sync.dir_changed))
         };
+        if self.abandoned.load(Ordering::Acquire) {
+            self.durable_end.send_replace(end);
+            return Ok(());
+        }
         let result = sealed
             .iter()
             .chain([&active])
@@ -119,6 +131,88 @@ impl Partition {
             grows
         });
         Ok(())
+    }
+}
+
+/// How a batch that was appended gets onto the disk.
+#[derive(Debug)]
+#[must_use = "a promise is kept by waiting for it"]
+pub enum Promise {
+    /// It is there already.
+    Kept,
+    /// By the journal, at this position.
+    Journal(u64),
+    /// By a sync of its partition, up to this offset.
+    Segment(Arc<Partition>, Offset),
+}
+
+/// The journal and the sync threads together.
+#[derive(Debug)]
+pub struct Durability {
+    committer: Committer,
+    journal: Journal,
+}
+
+impl Durability {
+    /// Starts the threads on a journal whose contents are in their segments and synced.
+    ///
+    /// # Errors
+    /// What the system reports.
+    pub fn start(journal_dir: &Path, contents: &JournalContents) -> io::Result<Self> {
+        let committer = Committer::start(SYNC_THREADS)?;
+        Ok(Self { committer, journal: Journal::start(journal_dir, contents)? })
+    }
+
+    /// Starts to make a batch durable that was just appended.
+    pub fn promise(
+        &self,
+        key: JournalKey,
+        partition: &Arc<Partition>,
+        appended: &Appended,
+        header: &BatchHeader,
+        batch: &Bytes,
+    ) -> Promise {
+        let end = appended.end_offset;
+        if partition.durable_end() >= end {
+            return Promise::Kept;
+        }
+        // A batch that the broker stamped is stored with other bytes than it came with, and one
+        // that was appended by an earlier call may not be in the journal.
+        let is_as_it_came = appended.log_append_time < 0 && !appended.is_duplicate;
+        if is_as_it_came && batch.len() <= JOURNAL_BATCH_BYTES_MAX {
+            let prefix = stored_prefix(header, appended.base_offset, LEADER_EPOCH);
+            if let Some(at) = self.journal.append(key, partition, end, prefix, batch) {
+                return Promise::Journal(at);
+            }
+        }
+        Promise::Segment(Arc::clone(partition), end)
+    }
+
+    /// Waits until a promise is kept.
+    ///
+    /// # Errors
+    /// [`AppendError::Offline`] when it cannot be kept.
+    ///
+    /// # Cancel safety
+    /// Safe: what was promised happens all the same.
+    pub async fn wait(&self, promise: Promise) -> Result<(), AppendError> {
+        match promise {
+            Promise::Kept => Ok(()),
+            Promise::Journal(position) => {
+                if self.journal.wait(position).await {
+                    Ok(())
+                } else {
+                    Err(AppendError::Offline)
+                }
+            }
+            Promise::Segment(partition, end) => partition.wait_durable(end, &self.committer).await,
+        }
+    }
+
+    /// Finishes what is waiting and ends the threads.
+    pub fn stop(&self) {
+        self.journal.stop();
+        self.committer.stop();
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! data/lock                     held with flock while a process uses the folder
 //! data/log/<topic id>/<partition>/<base offset>.log
+//! data/journal/                 small durable batches until their segments are on disk
 //! data/store/                   sled, derived from the log
 //! ```
 //!
@@ -75,6 +76,12 @@ impl DataDir {
     #[must_use]
     pub fn store_dir(&self) -> PathBuf {
         self.root.join("store")
+    }
+
+    /// Where the journal lies.
+    #[must_use]
+    pub fn journal_dir(&self) -> PathBuf {
+        self.root.join("journal")
     }
 
     fn topic_dir(&self, id: TopicId) -> PathBuf {

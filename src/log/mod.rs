@@ -17,6 +17,7 @@ pub mod checkpoint;
 pub mod compaction;
 pub mod durability;
 pub mod index;
+pub mod journal;
 pub mod layout;
 pub mod partition;
 pub mod producer_state;
@@ -26,7 +27,7 @@ pub mod retention;
 pub mod segment;
 
 pub use append::{AppendError, Appended};
-pub use durability::{AckLevel, Committer, SYNC_THREADS};
+pub use durability::{AckLevel, Committer, Durability, Promise, SYNC_THREADS};
 pub use partition::{LogConfig, Partition};
 pub use read::{LogSlice, ReadError};
 pub use recovery::{RecoveryError, SavedPartition};

@@ -89,6 +89,8 @@ pub struct Partition {
     /// Offset before which everything is on disk.
     pub(super) durable_end: watch::Sender<Offset>,
     pub(super) sync: Mutex<SyncState>,
+    /// Set for good when the topic is deleted: its files go and need no sync any more.
+    pub(super) abandoned: AtomicBool,
     /// Set for good when a sync failed: what is on disk is unknown from then on.
     pub(super) offline: AtomicBool,
 }
@@ -157,6 +159,11 @@ impl Partition {
     #[must_use]
     pub fn is_offline(&self) -> bool {
         self.offline.load(Ordering::Acquire)
+    }
+
+    /// Gives the partition up: its topic is deleted.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
     }
 
     /// Largest producer id that wrote here.

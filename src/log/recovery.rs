@@ -1,8 +1,9 @@
 //! Opening a partition: trust what a checkpoint covers, verify the rest, cut off a torn tail.
 //!
-//! Only the last segment can end in a torn batch: earlier ones were closed whole. A bad batch in
-//! an earlier segment is damage, not a crash; the partition is refused rather than cut, because
-//! cutting would drop acknowledged records behind the damage.
+//! What lies behind the last checkpoint may never have been synced, so loss of power can tear it
+//! anywhere: it is cut at the first bad batch, and later segments are put aside. What a checkpoint
+//! covers, or could cover if there was one, was on disk: a bad batch there is damage, not a
+//! crash. The partition is refused then, because cutting would drop acknowledged records.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +22,6 @@ use super::partition::{LogConfig, Partition, Writer};
 use super::producer_state::ProducerTable;
 use super::segment::{self, Segment};
 use crate::base::ids::{Offset, TimestampMs, TopicPartition};
-use crate::protocol::record_batch::BatchHeader;
 
 /// What an earlier checkpoint saved of a partition. The default is nothing: everything is scanned.
 #[derive(Debug, Default)]
@@ -59,14 +59,38 @@ pub enum RecoveryError {
     },
 }
 
+impl Partition {
+    /// Reads every batch and checks its CRC, whatever a checkpoint says. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`RecoveryError::Damaged`] names the first bad batch; nothing is changed.
+    pub fn verify(&self) -> Result<(), RecoveryError> {
+        for segment in self.segments.read().clone() {
+            let len = segment.len();
+            let verified = segment.verify(0, len, segment.base_offset, |_, _| {});
+            let failed = |source| RecoveryError::Io { path: self.dir.clone(), source };
+            let position = verified.map_err(failed)?;
+            if position < len {
+                let path = segment.path().to_path_buf();
+                return Err(RecoveryError::Damaged { path, position, len });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// State that grows while segments are scanned in order.
 struct Scan {
+    rows: BTreeMap<Offset, SegmentRow>,
+    /// Index of the segment that was active at the checkpoint.
+    saved_index: SparseIndex,
     producers: ProducerTable,
     now: TimestampMs,
 }
 
-/// The last segment once its tail is verified.
-struct Tail {
+/// A segment once it is scanned.
+struct Scanned {
+    /// Bytes that are whole, good batches.
     position: u64,
     next_offset: Offset,
     builder: IndexBuilder,
@@ -90,7 +114,7 @@ impl Partition {
         std::fs::create_dir_all(dir).map_err(failed)?;
         let bases = list_segments(dir).map_err(failed)?;
         let is_new = bases.is_empty();
-        let mut segments = Vec::with_capacity(bases.len().max(1));
+        let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(bases.len().max(1));
         for base_offset in bases {
             segments.push(Arc::new(Segment::open(dir, base_offset).map_err(failed)?));
         }
@@ -99,23 +123,12 @@ impl Partition {
             segments.push(Arc::new(first));
             sync_dir(dir).map_err(failed)?;
         }
-        let trusts_rows = segments.iter().all(|s| saved.segments.contains_key(&s.base_offset));
-        let table = saved.producers.as_deref().and_then(ProducerTable::decode);
-        let producers =
-            if trusts_rows { table.unwrap_or_default() } else { ProducerTable::default() };
-        let mut scan = Scan { producers, now };
-        let mut newly_sealed = Vec::new();
-        let Some((last, earlier)) = segments.split_last() else {
+        let mut scan = Scan::new(&segments, saved.producers.as_deref(), &saved.segments, now);
+        scan.saved_index = saved.active_index;
+        let (newly_sealed, tail) = scan.run(dir, &mut segments)?;
+        let Some(last) = segments.last() else {
             return Err(failed(io::Error::other("a partition has at least one segment")));
         };
-        for (segment, next) in earlier.iter().zip(segments.iter().skip(1)) {
-            let row = saved.segments.get(&segment.base_offset).filter(|_| trusts_rows);
-            if scan.sealed(segment, row, next.base_offset).map_err(|e| e.at(dir))? {
-                newly_sealed.push(Arc::clone(segment));
-            }
-        }
-        let row = saved.segments.get(&last.base_offset).filter(|_| trusts_rows);
-        let tail = scan.active(last, row, saved.active_index).map_err(failed)?;
         let first_base = segments.first().map_or(0, |s| s.base_offset);
         let log_start = saved.log_start_offset.max(first_base).min(tail.next_offset);
         let writer = Writer {
@@ -142,109 +155,126 @@ impl Partition {
             // What was read back may still be only in the page cache: the first sync says more.
             durable_end: watch::Sender::new(0),
             sync: Mutex::new(SyncState::default()),
+            abandoned: AtomicBool::new(false),
             offline: AtomicBool::new(false),
         })
     }
 }
 
-/// A failure inside a scan, before the folder is known.
-enum ScanError {
-    Io(io::Error),
-    Damaged { path: PathBuf, position: u64, len: u64 },
-}
-
-impl ScanError {
-    fn at(self, dir: &Path) -> RecoveryError {
-        match self {
-            Self::Io(source) => RecoveryError::Io { path: dir.to_path_buf(), source },
-            Self::Damaged { path, position, len } => RecoveryError::Damaged { path, position, len },
-        }
-    }
-}
-
 impl Scan {
-    /// Opens a closed segment; tells whether it had to be scanned.
-    fn sealed(
-        &mut self,
-        segment: &Segment,
-        row: Option<&SegmentRow>,
-        next_base: Offset,
-    ) -> Result<bool, ScanError> {
-        let len = segment.file().metadata().map_err(ScanError::Io)?.len();
-        if let Some(row) = row.filter(|row| row.sealed && u64::from(row.position) == len) {
-            segment.publish(len, row.max_timestamp);
-            return Ok(false);
-        }
-        let mut index = SparseIndex::default();
-        let mut builder = IndexBuilder::new(segment.base_offset);
-        let mut last_end = segment.base_offset;
-        let good = segment
-            .verify(0, len, segment.base_offset, |position, header| {
-                self.observe(header, position, &mut builder, &mut index);
-                last_end = header.next_offset();
-            })
-            .map_err(ScanError::Io)?;
-        if good < len || last_end > next_base {
-            let path = segment.path().to_path_buf();
-            return Err(ScanError::Damaged { path, position: good, len });
-        }
-        segment.publish(len, builder.max_timestamp());
-        segment.load_index(index);
-        Ok(true)
+    /// Takes what a checkpoint saved, if it covers every segment up to its last one.
+    fn new(
+        segments: &[Arc<Segment>],
+        producers: Option<&[u8]>,
+        rows: &BTreeMap<Offset, SegmentRow>,
+        now: TimestampMs,
+    ) -> Self {
+        let end = rows.keys().next_back().copied();
+        let mut covered = segments.iter().take_while(|s| end.is_some_and(|e| s.base_offset <= e));
+        let is_whole = covered.all(|segment| rows.contains_key(&segment.base_offset));
+        let (rows, producers) = if is_whole {
+            (rows.clone(), producers.and_then(ProducerTable::decode))
+        } else {
+            (BTreeMap::new(), None)
+        };
+        let producers = producers.unwrap_or_default();
+        Self { rows, saved_index: SparseIndex::default(), producers, now }
     }
 
-    /// Opens the last segment: verifies what no checkpoint covers and cuts off what is torn.
-    fn active(
+    /// Scans all segments in order; returns those that the store has no closed row of, and the
+    /// state of the last one. Segments behind a torn one are put aside.
+    fn run(
+        &mut self,
+        dir: &Path,
+        segments: &mut Vec<Arc<Segment>>,
+    ) -> Result<(Vec<Arc<Segment>>, Scanned), RecoveryError> {
+        let failed = |source| RecoveryError::Io { path: dir.to_path_buf(), source };
+        let mut newly_sealed = Vec::new();
+        for (at, segment) in segments.clone().into_iter().enumerate() {
+            let len = segment.file().metadata().map_err(failed)?.len();
+            let next_base = segments.get(at + 1).map(|next| next.base_offset);
+            let row = self.rows.get(&segment.base_offset).copied();
+            if next_base.is_some()
+                && let Some(row) = row.filter(|r| r.sealed && u64::from(r.position) == len)
+            {
+                segment.publish(len, row.max_timestamp);
+                continue;
+            }
+            let scanned = self.scan(&segment, row, len).map_err(failed)?;
+            let overlaps = next_base.is_some_and(|next| scanned.next_offset > next);
+            let is_torn = scanned.position < len || overlaps;
+            if !is_torn && next_base.is_some() {
+                newly_sealed.push(segment);
+                continue;
+            }
+            if is_torn && next_base.is_some() && !self.is_behind_checkpoint(segment.base_offset) {
+                let path = segment.path().to_path_buf();
+                return Err(RecoveryError::Damaged { path, position: scanned.position, len });
+            }
+            cut(&segment, scanned.position, len).map_err(failed)?;
+            put_aside(segments.split_off(at + 1)).map_err(failed)?;
+            return Ok((newly_sealed, scanned));
+        }
+        Err(failed(io::Error::other("a partition has at least one segment")))
+    }
+
+    /// Tells whether a segment was still open at the last checkpoint, or came later.
+    fn is_behind_checkpoint(&self, base_offset: Offset) -> bool {
+        self.rows.keys().next_back().is_some_and(|last| base_offset >= *last)
+    }
+
+    /// Verifies what no checkpoint covers of a segment and publishes what is good.
+    fn scan(
         &mut self,
         segment: &Segment,
-        row: Option<&SegmentRow>,
-        saved_index: SparseIndex,
-    ) -> io::Result<Tail> {
-        let len = segment.file().metadata()?.len();
+        row: Option<SegmentRow>,
+        len: u64,
+    ) -> io::Result<Scanned> {
+        let base = segment.base_offset;
         let row = row.filter(|row| u64::from(row.position) <= len);
-        let from = row.map_or(0, |row| u64::from(row.position));
-        let mut next_offset = row.map_or(segment.base_offset, |row| row.next_offset);
-        let (mut index, mut builder) = match row {
+        let (from, mut next_offset, mut index, mut builder) = match row {
             Some(row) => {
-                let mut index = saved_index;
+                let mut index = std::mem::take(&mut self.saved_index);
                 index.truncate(row.position.saturating_add(1));
-                let base = segment.base_offset;
                 let builder = IndexBuilder::resume(base, row.position, row.max_timestamp);
-                (index, builder)
+                (u64::from(row.position), row.next_offset, index, builder)
             }
-            None => (SparseIndex::default(), IndexBuilder::new(segment.base_offset)),
+            None => (0, base, SparseIndex::default(), IndexBuilder::new(base)),
         };
         let start = next_offset;
         let position = segment.verify(from, len, start, |position, header| {
-            self.observe(header, position, &mut builder, &mut index);
+            let at = u32::try_from(position).unwrap_or(u32::MAX);
+            if let Some(entry) = builder.observe(at, header.base_offset, header.max_timestamp) {
+                index.push(entry);
+            }
+            self.producers.record(header, header.base_offset, self.now);
             next_offset = header.next_offset();
         })?;
-        if position < len {
-            let bytes = len - position;
-            tracing::warn!(
-                segment = %segment.path().display(), position, bytes, next_offset,
-                "cut off a tail that holds no whole batch"
-            );
-            segment.file().set_len(position)?;
-        }
         segment.publish(position, builder.max_timestamp());
         segment.load_index(index);
-        Ok(Tail { position, next_offset, builder })
+        Ok(Scanned { position, next_offset, builder })
     }
+}
 
-    fn observe(
-        &mut self,
-        header: &BatchHeader,
-        position: u64,
-        builder: &mut IndexBuilder,
-        index: &mut SparseIndex,
-    ) {
-        let at = u32::try_from(position).unwrap_or(u32::MAX);
-        if let Some(entry) = builder.observe(at, header.base_offset, header.max_timestamp) {
-            index.push(entry);
-        }
-        self.producers.record(header, header.base_offset, self.now);
+/// Cuts off what is not whole batches.
+fn cut(segment: &Segment, position: u64, len: u64) -> io::Result<()> {
+    if position < len {
+        let (path, bytes) = (segment.path().display(), len - position);
+        tracing::warn!(segment = %path, position, bytes, "cut off a tail that is no whole batch");
+        segment.file().set_len(position)?;
     }
+    Ok(())
+}
+
+/// Takes segments out of the log without deleting them.
+fn put_aside(segments: Vec<Arc<Segment>>) -> io::Result<()> {
+    for segment in segments {
+        let aside = segment.path().with_extension("orphan");
+        tracing::warn!(segment = %segment.path().display(), moved_to = %aside.display(),
+            "put aside a segment behind a torn one");
+        std::fs::rename(segment.path(), aside)?;
+    }
+    Ok(())
 }
 
 fn list_segments(dir: &Path) -> io::Result<Vec<Offset>> {

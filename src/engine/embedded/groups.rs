@@ -16,7 +16,7 @@ use super::group_timers::GroupTimers;
 use super::registry::Registry;
 use super::state_log::{Change, StateLog};
 use crate::base::clock::SharedClock;
-use crate::base::ids::{GroupId, MemberId, Offset, TopicPartition};
+use crate::base::ids::{GroupId, MemberId, TopicPartition};
 use crate::base::limits::GROUPS_MAX;
 use crate::base::shutdown::Shutdown;
 use crate::coordinator::group::{
@@ -29,6 +29,7 @@ use crate::engine::groups::{
     JoinRefusal, JoinReply, LeaveMember, LeaveResult, Membership, OffsetQuery, OffsetToCommit,
     Sync, SyncReply,
 };
+use crate::log::Promise;
 
 /// One group with the requests that wait for it.
 #[derive(Debug)]
@@ -45,8 +46,18 @@ struct Inner {
     retired: bool,
 }
 
-/// A reply and what must be on disk before it goes out.
-type Delivery = (oneshot::Sender<Reply>, Reply, Option<Offset>);
+/// Whether a reply goes out at once or after the record before it is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    No,
+    ForRecord,
+}
+
+/// A reply on its way.
+type Delivery = (oneshot::Sender<Reply>, Reply, Wait);
+
+/// The replies of one event, and what some of them wait for.
+type Performed = (Vec<Delivery>, Option<Promise>);
 
 /// The groups of this process.
 #[derive(Clone)]
@@ -230,33 +241,33 @@ impl Shared {
     ) -> bool {
         let now = self.clock.now_ms();
         let mut effects = Effects::new();
-        let deliveries = {
+        let (deliveries, promise) = {
             let mut inner = cell.inner.lock();
             if inner.retired {
                 return false;
             }
             inner.waiters.extend(waiter);
             inner.group.handle(event, now, &self.config, &mut effects);
-            let deliveries = self.perform(cell, &mut inner, &mut effects);
+            let performed = self.perform(cell, &mut inner, &mut effects);
             self.timers.schedule(&cell.id, inner.group.next_deadline());
-            deliveries
+            performed
         };
-        self.deliver(deliveries);
+        self.deliver(deliveries, promise);
         true
     }
 
     /// Appends what must be kept and collects the replies; a reply behind a record that could not
     /// be appended is dropped, which its waiter reads as "not available".
-    fn perform(&self, cell: &GroupCell, inner: &mut Inner, effects: &mut Effects) -> Vec<Delivery> {
+    fn perform(&self, cell: &GroupCell, inner: &mut Inner, effects: &mut Effects) -> Performed {
         let mut deliveries = Vec::new();
-        let mut durable_end = None;
+        let mut promise = None;
         let mut failed = false;
         for effect in effects.drain() {
             match effect {
                 Effect::Persist(Persist::Group { snapshot, level }) => {
                     match self.append_group(&cell.id, &snapshot) {
-                        Ok(end) if level == PersistLevel::Durable => durable_end = Some(end),
-                        Ok(_) => {}
+                        Ok(kept) if level == PersistLevel::Durable => promise = Some(kept),
+                        Ok(_survives_a_kill) => {}
                         Err(reason) => {
                             tracing::error!(group = %cell.id, reason, "group cannot be kept");
                             failed = true;
@@ -267,34 +278,36 @@ impl Shared {
                     if let Some(waiter) = inner.waiters.remove(&to)
                         && !failed
                     {
-                        deliveries.push((waiter, reply, durable_end));
+                        let wait = if promise.is_some() { Wait::ForRecord } else { Wait::No };
+                        deliveries.push((waiter, reply, wait));
                     }
                 }
             }
         }
-        deliveries
+        (deliveries, promise)
     }
 
-    fn append_group(&self, id: &GroupId, snapshot: &GroupSnapshot) -> Result<Offset, String> {
+    fn append_group(&self, id: &GroupId, snapshot: &GroupSnapshot) -> Result<Promise, String> {
         let key = records::encode_group_key(id).map_err(|error| error.to_string())?;
         let value = records::encode_group_value(snapshot).map_err(|error| error.to_string())?;
         self.state.append(&[(key, Some(value))]).map_err(|error| error.to_string())
     }
 
-    fn deliver(&self, deliveries: Vec<Delivery>) {
+    fn deliver(&self, deliveries: Vec<Delivery>, promise: Option<Promise>) {
         let mut later = Vec::new();
-        for (waiter, reply, end) in deliveries {
-            match end {
-                Some(end) => later.push((waiter, reply, end)),
+        for (waiter, reply, wait) in deliveries {
+            match wait {
+                Wait::ForRecord => later.push((waiter, reply)),
                 // The waiter may have gone away; its group knows by its session.
-                None => drop(waiter.send(reply)),
+                Wait::No => drop(waiter.send(reply)),
             }
         }
-        let Some(end) = later.iter().map(|(_, _, end)| *end).max() else { return };
+        let Some(promise) = promise else { return };
         let state = self.state.clone();
         self.shutdown.spawn(async move {
-            if state.wait(end).await.is_ok() {
-                for (waiter, reply, _) in later {
+            // A reply that is not sent reads as "not available".
+            if state.wait(promise).await.is_ok() {
+                for (waiter, reply) in later {
                     drop(waiter.send(reply));
                 }
             }
@@ -371,7 +384,7 @@ impl Shared {
         member: &Membership,
         offsets: Vec<OffsetToCommit>,
         results: &CommitResults,
-    ) -> Result<Option<Offset>, GroupError> {
+    ) -> Result<Option<Promise>, GroupError> {
         let now = self.clock.now_ms();
         let cell = self.cell_for_commit(member)?;
         let mut inner = cell.inner.lock();
@@ -393,10 +406,10 @@ impl Shared {
             return Ok(None);
         }
         let appended = self.state.append(&changes);
-        let end = appended.map_err(|_| GroupError::CoordinatorNotAvailable)?;
+        let promise = appended.map_err(|_| GroupError::CoordinatorNotAvailable)?;
         inner.group.apply_commit(accepted);
         self.timers.schedule(&cell.id, inner.group.next_deadline());
-        Ok(Some(end))
+        Ok(Some(promise))
     }
 
     fn cell_for_commit(&self, member: &Membership) -> Result<Arc<GroupCell>, GroupError> {
@@ -525,8 +538,8 @@ impl Groups for EmbeddedGroups {
         let committed = self.shared.commit(&member, offsets, &results);
         let state = self.shared.state.clone();
         Box::pin(async move {
-            if let Some(end) = committed? {
-                let durable = state.wait(end).await;
+            if let Some(promise) = committed? {
+                let durable = state.wait(promise).await;
                 durable.map_err(|_| GroupError::CoordinatorNotAvailable)?;
             }
             Ok(results)

@@ -42,8 +42,8 @@ impl EmbeddedInstances {
         let appended = self.state.append(&[(encode_key(key), document)]);
         let state = self.state.clone();
         Box::pin(async move {
-            let end = appended.map_err(|error| failed(&error))?;
-            state.wait(end).await.map_err(|error| failed(&error))
+            let promise = appended.map_err(|error| failed(&error))?;
+            state.wait(promise).await.map_err(|error| failed(&error))
         })
     }
 }

@@ -16,10 +16,11 @@ use crate::engine::log::{
 };
 use crate::log::append::Appended;
 use crate::log::index::INDEX_INTERVAL_BYTES;
+use crate::log::journal::JournalKey;
 use crate::log::producer_state::SequenceError;
 use crate::log::read::TimestampHit;
 use crate::log::segment::Segment;
-use crate::log::{self, Committer, Partition};
+use crate::log::{self, Durability, Partition, Promise};
 use crate::protocol::record_batch::validate::validate_client_batch;
 use crate::protocol::record_batch::{BatchError, BatchHeader};
 use crate::store::keys::PartitionKey;
@@ -28,7 +29,7 @@ use crate::store::keys::PartitionKey;
 #[derive(Clone)]
 pub(super) struct EmbeddedLog {
     pub(super) registry: Arc<Registry>,
-    pub(super) committer: Arc<Committer>,
+    pub(super) durability: Arc<Durability>,
     pub(super) store: Arc<StoreThread>,
     pub(super) clock: SharedClock,
     pub(super) shutdown: Shutdown,
@@ -36,7 +37,7 @@ pub(super) struct EmbeddedLog {
 
 impl Log for EmbeddedLog {
     fn append(&self, append: Append) -> Later<Result<Receipt, AppendError>> {
-        let (partition, appended) = match self.write(&append) {
+        let (appended, promise) = match self.write(&append) {
             Ok(written) => written,
             Err(error) => return Later::Now(Err(error)),
         };
@@ -45,13 +46,12 @@ impl Log for EmbeddedLog {
             log_append_time: appended.log_append_time,
             log_start_offset: appended.log_start_offset,
         };
-        let end = appended.end_offset;
-        if append.level < AckLevel::Durable || partition.durable_end() >= end {
+        if matches!(promise, Promise::Kept) {
             return Later::Now(Ok(receipt));
         }
-        let committer = Arc::clone(&self.committer);
+        let durability = Arc::clone(&self.durability);
         Later::Then(Box::pin(async move {
-            match partition.wait_durable(end, &committer).await {
+            match durability.wait(promise).await {
                 Ok(()) => Ok(receipt),
                 Err(error) => Err(append_error(error)),
             }
@@ -107,7 +107,7 @@ impl Log for EmbeddedLog {
 
 impl EmbeddedLog {
     /// Validates and writes a batch; what is left is the wait for durability.
-    fn write(&self, append: &Append) -> Result<(Arc<Partition>, Appended), AppendError> {
+    fn write(&self, append: &Append) -> Result<(Appended, Promise), AppendError> {
         let unknown = |missing| match missing {
             Missing::Unknown => AppendError::UnknownPartition {
                 topic: append.topic.to_string(),
@@ -120,7 +120,12 @@ impl EmbeddedLog {
         let now = self.clock.now_ms();
         let header = check(&entry, append, now)?;
         let appended = partition.append(&header, &append.batch, now).map_err(append_error)?;
-        Ok((partition, appended))
+        if append.level < AckLevel::Durable {
+            return Ok((appended, Promise::Kept));
+        }
+        let key = JournalKey { topic: entry.topic.id, partition: append.partition };
+        let promise = self.durability.promise(key, &partition, &appended, &header, &append.batch);
+        Ok((appended, promise))
     }
 
     fn find(

@@ -15,8 +15,8 @@ use crate::base::clock::SharedClock;
 use crate::base::shutdown::Shutdown;
 use crate::coordinator::group::GroupConfig;
 use crate::engine::{Engine, Node};
+use crate::log::Durability;
 use crate::log::layout::DataDir;
-use crate::log::{Committer, SYNC_THREADS};
 
 mod group_timers;
 mod groups;
@@ -63,7 +63,7 @@ pub struct Embedded {
     engine: Engine,
     registry: Arc<Registry>,
     groups: EmbeddedGroups,
-    committer: Arc<Committer>,
+    durability: Arc<Durability>,
     store: Arc<StoreThread>,
     /// Holds the lock on the folder.
     _data: Arc<DataDir>,
@@ -116,10 +116,11 @@ impl Embedded {
         let mut opened =
             opening.unwrap_or_else(|| Err(std::io::Error::other("opening was stopped").into()))?;
         let registry = Arc::new(opened.registry);
-        let committer = Arc::new(Committer::start(SYNC_THREADS)?);
+        let durability = Durability::start(&data.journal_dir(), &opened.journal)?;
+        let durability = Arc::new(durability);
         let store = StoreThread::start(opened.store, Arc::clone(&registry), opened.applied)?;
         let store = Arc::new(store);
-        let state = |topic| state_log(topic, &registry, &committer, &options.clock);
+        let state = |topic| state_log(topic, &registry, &durability, &options.clock);
         let mut view = |topic: StateTopic| opened.views.remove(&topic.tag()).unwrap_or_default();
 
         let metadata_log = state(StateTopic::Metadata)?;
@@ -142,7 +143,7 @@ impl Embedded {
         let engine = Engine {
             log: Arc::new(log::EmbeddedLog {
                 registry: Arc::clone(&registry),
-                committer: Arc::clone(&committer),
+                durability: Arc::clone(&durability),
                 store: Arc::clone(&store),
                 clock: Arc::clone(&options.clock),
                 shutdown: shutdown.clone(),
@@ -173,7 +174,7 @@ impl Embedded {
             clean_until: Arc::new(Mutex::new(HashMap::new())),
         };
         janitor.start(options.janitor_interval, &shutdown);
-        Ok(Self { engine, registry, groups, committer, store, _data: data })
+        Ok(Self { engine, registry, groups, durability, store, _data: data })
     }
 
     /// The engine, for the doors.
@@ -203,6 +204,25 @@ impl Embedded {
         status
     }
 
+    /// Checks every batch of every partition, whatever checkpoints say; returns what is damaged.
+    /// Blocks on the disk.
+    #[must_use]
+    pub fn verify(&self) -> Vec<String> {
+        let mut findings = Vec::new();
+        for entry in self.registry.sorted() {
+            for (number, slot) in entry.partitions.iter().enumerate() {
+                let found = match slot {
+                    Ok(partition) => partition.verify().map_err(|error| error.to_string()),
+                    Err(reason) => Err(reason.to_string()),
+                };
+                if let Err(reason) = found {
+                    findings.push(format!("{}-{number}: {reason}", entry.topic.name));
+                }
+            }
+        }
+        findings
+    }
+
     /// Answers members that wait for a rebalance. Call it when the doors begin to close.
     pub fn release_waiters(&self) {
         self.groups.release_waiters();
@@ -211,7 +231,7 @@ impl Embedded {
     /// Makes everything durable and ends the threads. Call it after the doors are closed.
     /// Blocks until done.
     pub fn close(&self) {
-        self.committer.stop();
+        self.durability.stop();
         self.store.stop();
     }
 }
@@ -219,14 +239,14 @@ impl Embedded {
 fn state_log(
     topic: StateTopic,
     registry: &Registry,
-    committer: &Arc<Committer>,
+    durability: &Arc<Durability>,
     clock: &SharedClock,
 ) -> Result<StateLog, OpenError> {
     let entry = registry.find(topic.name());
     let partition = entry.and_then(|entry| entry.served().next().map(|(_, p)| Arc::clone(p)));
     let missing = || std::io::Error::other("internal topic is missing");
     let partition = partition.ok_or_else(missing)?;
-    Ok(StateLog::new(partition, Arc::clone(committer), Arc::clone(clock)))
+    Ok(StateLog::new(topic, partition, Arc::clone(durability), Arc::clone(clock)))
 }
 
 /// Makes an identity for a new cluster and keeps it.

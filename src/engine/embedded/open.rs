@@ -5,13 +5,16 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::metadata::Metadata;
 use super::registry::{Registry, Slot, TopicEntry};
 use super::state_log::{StateTopic, changes_since};
 use super::topic_config::TopicSettings;
 use super::topics::internal_topic;
-use crate::base::ids::{Offset, TimestampMs, TopicPartition};
+use crate::base::ids::{Offset, TimestampMs, TopicId, TopicPartition};
 use crate::engine::topics::Topic;
+use crate::log::journal::{JournalContents, JournalKey};
 use crate::log::layout::{DataDir, DataDirError};
 use crate::log::{Partition, ReadError, RecoveryError, SavedPartition};
 use crate::store::keys::PartitionKey;
@@ -57,16 +60,19 @@ pub(super) struct Opened {
     pub(super) metadata: Metadata,
     pub(super) applied: HashMap<u8, Offset>,
     pub(super) views: HashMap<u8, View>,
+    /// Emptied into the partitions; what is left belongs to topics that are gone.
+    pub(super) journal: JournalContents,
 }
 
 /// Opens everything in `data`. Blocks on the disk.
 pub(super) fn open(data: &DataDir, now: TimestampMs) -> Result<Opened, OpenError> {
     let store = open_store(&data.store_dir())?;
+    let mut journal = JournalContents::read(&data.journal_dir())?;
     let registry = Registry::new();
     let mut applied = HashMap::new();
     let mut views = HashMap::new();
     for topic in StateTopic::ALL {
-        let (entry, view, reached) = open_state_topic(data, &store, topic, now)?;
+        let (entry, view, reached) = open_state_topic(data, &store, &mut journal, topic, now)?;
         registry.insert(Arc::new(entry));
         applied.insert(topic.tag(), reached);
         views.insert(topic.tag(), view);
@@ -76,10 +82,13 @@ pub(super) fn open(data: &DataDir, now: TimestampMs) -> Result<Opened, OpenError
     for topic in std::mem::take(&mut metadata.topics) {
         let settings = TopicSettings::from_overrides(&topic.overrides);
         let entry = open_entry(data, topic, settings, now, |key| load_saved(&store, key));
+        for (key, partition) in entry.served() {
+            restore(partition, &journal.take(journal_key(key)), now)?;
+        }
         registry.insert(Arc::new(entry));
     }
     clean_up(data, &registry);
-    Ok(Opened { store, registry, metadata, applied, views })
+    Ok(Opened { store, registry, metadata, applied, views, journal })
 }
 
 /// Opens the store; a damaged one is moved away, because the log has everything.
@@ -116,6 +125,7 @@ fn load_saved(store: &Store, key: PartitionKey) -> SavedPartition {
 fn open_state_topic(
     data: &DataDir,
     store: &Store,
+    journal: &mut JournalContents,
     topic: StateTopic,
     now: TimestampMs,
 ) -> Result<(TopicEntry, View, Offset), OpenError> {
@@ -131,6 +141,7 @@ fn open_state_topic(
     );
     let failed = |source| OpenError::StateTopic { topic: topic.name(), source };
     let partition = Arc::new(partition.map_err(failed)?);
+    restore(&partition, &journal.take(journal_key(key)), now)?;
     let end = partition.high_watermark();
     let mut applied = store.applied(topic.tag())?;
     let mut view = store.load_state(topic.tag())?;
@@ -152,6 +163,28 @@ fn open_state_topic(
     // The store catches up later, when what was replayed is known to be on disk.
     let entry = TopicEntry::internal(internal_topic(name, topic.id()), partition);
     Ok((entry, view, applied))
+}
+
+const fn journal_key(key: PartitionKey) -> JournalKey {
+    JournalKey { topic: TopicId::from_u128(key.topic), partition: key.partition }
+}
+
+/// Puts back what the journal has and the segments lost, and syncs it: the journal is written
+/// anew after this.
+fn restore(
+    partition: &Partition,
+    batches: &[(Offset, Bytes)],
+    now: TimestampMs,
+) -> std::io::Result<()> {
+    if batches.is_empty() {
+        return Ok(());
+    }
+    let restored = partition.restore(batches, now)?;
+    if restored > 0 {
+        tracing::warn!(partition = %partition.name(), restored, "batches came back by the journal");
+    }
+    // What is there already may be only in the page cache.
+    partition.sync_now()
 }
 
 /// Opens the partitions of a topic; one that is damaged is served by errors, the others by data.

@@ -11,7 +11,8 @@ use bytes::Bytes;
 
 use crate::base::clock::SharedClock;
 use crate::base::ids::{Offset, TopicId, TopicName};
-use crate::log::{AppendError, Committer, LogConfig, Partition, ReadError};
+use crate::log::journal::JournalKey;
+use crate::log::{AppendError, Durability, LogConfig, Partition, Promise, ReadError};
 use crate::protocol::record_batch::{BatchBuilder, BatchHeader, BatchRecords};
 use crate::store::StateChange;
 
@@ -82,7 +83,8 @@ pub(super) type Change = (Bytes, Option<Bytes>);
 #[derive(Debug, Clone)]
 pub(super) struct StateLog {
     partition: Arc<Partition>,
-    committer: Arc<Committer>,
+    key: JournalKey,
+    durability: Arc<Durability>,
     clock: SharedClockDebug,
 }
 
@@ -98,15 +100,18 @@ impl std::fmt::Debug for SharedClockDebug {
 
 impl StateLog {
     pub(super) fn new(
+        topic: StateTopic,
         partition: Arc<Partition>,
-        committer: Arc<Committer>,
+        durability: Arc<Durability>,
         clock: SharedClock,
     ) -> Self {
-        Self { partition, committer, clock: SharedClockDebug(clock) }
+        let key = JournalKey { topic: topic.id(), partition: 0 };
+        Self { partition, key, durability, clock: SharedClockDebug(clock) }
     }
 
-    /// Appends changes as one batch: all of them survive or none. Returns what to wait for.
-    pub(super) fn append(&self, changes: &[Change]) -> Result<Offset, AppendError> {
+    /// Appends changes as one batch: all of them survive or none. They survive a kill of the
+    /// process at once, and loss of power when the promise is kept.
+    pub(super) fn append(&self, changes: &[Change]) -> Result<Promise, AppendError> {
         let now = self.clock.0.now_ms();
         let mut builder = BatchBuilder::new();
         for (key, value) in changes {
@@ -114,18 +119,19 @@ impl StateLog {
         }
         let batch = builder.finish();
         let header = BatchHeader::parse(&batch).map_err(std::io::Error::other)?;
-        Ok(self.partition.append(&header, &batch, now)?.end_offset)
+        let appended = self.partition.append(&header, &batch, now)?;
+        Ok(self.durability.promise(self.key, &self.partition, &appended, &header, &batch))
     }
 
-    /// Waits until everything before `end` is on disk.
-    pub(super) async fn wait(&self, end: Offset) -> Result<(), AppendError> {
-        self.partition.wait_durable(end, &self.committer).await
+    /// Waits until a promise is kept.
+    pub(super) async fn wait(&self, promise: Promise) -> Result<(), AppendError> {
+        self.durability.wait(promise).await
     }
 
     /// Appends changes and waits until they are on disk.
     pub(super) async fn commit(&self, changes: &[Change]) -> Result<(), AppendError> {
-        let end = self.append(changes)?;
-        self.wait(end).await
+        let promise = self.append(changes)?;
+        self.wait(promise).await
     }
 }
 

@@ -172,6 +172,7 @@ impl EmbeddedTopics {
         let tombstone = [metadata::delete_topic(&entry.topic.name)];
         self.state.commit(&tombstone).await.map_err(|error| storage(&error))?;
         self.registry.remove(name);
+        entry.served().for_each(|(_, partition)| partition.abandon());
         self.store.forget(entry.served().map(|(key, _)| key).collect());
         let condemned = self.data.condemn_topic(entry.topic.id).map_err(|e| storage(&e))?;
         tracing::info!(topic = name, "topic deleted");

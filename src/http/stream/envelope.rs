@@ -85,18 +85,22 @@ impl Envelope<'_> {
         out.extend_from_slice(b",\"timestamp_type\":\"");
         out.extend_from_slice(self.timestamp_type.as_bytes());
         out.extend_from_slice(b"\",\"key\":");
-        if text_into(record.key, out) {
-            out.extend_from_slice(b",\"key_encoding\":\"base64\"");
+        match record.key {
+            None => out.extend_from_slice(b"null"),
+            Some(key) => {
+                if shown_into(show(key, self.format.decode), out) == Encoding::Base64 {
+                    out.extend_from_slice(b",\"key_encoding\":\"base64\"");
+                }
+            }
         }
         headers_into(record, out);
         out.extend_from_slice(b",\"value\":");
-        match record.value.map(|value| show(value, self.format.decode)) {
+        match record.value {
             None => out.extend_from_slice(b"null,\"tombstone\":true"),
-            Some(Shown::Json(json)) => json::minify_into(json, out),
-            Some(Shown::Text(text)) => json::string_into(text, out),
-            Some(Shown::Base64(bytes)) => {
-                base64_string_into(bytes, out);
-                out.extend_from_slice(b",\"value_encoding\":\"base64\"");
+            Some(value) => {
+                if shown_into(show(value, self.format.decode), out) == Encoding::Base64 {
+                    out.extend_from_slice(b",\"value_encoding\":\"base64\"");
+                }
             }
         }
         out.push(b'}');
@@ -117,6 +121,26 @@ fn headers_into(record: &Record<'_>, out: &mut Vec<u8>) {
         out.push(b']');
     }
     out.push(b']');
+}
+
+/// How bytes ended up in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Plain,
+    Base64,
+}
+
+/// Appends bytes as one JSON value.
+fn shown_into(shown: Shown<'_>, out: &mut Vec<u8>) -> Encoding {
+    match shown {
+        Shown::Json(json) => json::minify_into(json, out),
+        Shown::Text(text) => json::string_into(text, out),
+        Shown::Base64(bytes) => {
+            base64_string_into(bytes, out);
+            return Encoding::Base64;
+        }
+    }
+    Encoding::Plain
 }
 
 /// Appends a string or null; tells whether it had to be base64.

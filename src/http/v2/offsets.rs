@@ -231,6 +231,7 @@ pub async fn seek(
         times.push((topic_partition(&wanted.topic, wanted.partition)?, at));
     }
     let key = instance_key(path);
+    state.consumers.describe(&key)?;
     if !offsets.is_empty() {
         state.consumers.seek(&key, offsets).await?;
     }
