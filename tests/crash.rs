@@ -42,8 +42,10 @@ enum Door {
     Wire(i16),
 }
 
+/// A record's value; some are larger, so that segments and the journal turn.
 fn value(writer: &str, id: u64) -> String {
-    format!("{{\"writer\":\"{writer}\",\"id\":{id}}}")
+    let padding = if id.is_multiple_of(16) { 4000 } else { 0 };
+    format!("{{\"writer\":\"{writer}\",\"id\":{id},\"padding\":\"{:padding$}\"}}", "")
 }
 
 impl Writer {
@@ -210,7 +212,7 @@ impl Reader {
             if last.is_empty() {
                 continue;
             }
-            let offset = |(partition, offset): (&i64, &i64)| json!({ "topic": TOPIC, "partition": partition, "offset": offset });
+            let offset = |(partition, offset)| json!({ "topic": TOPIC, "partition": partition, "offset": offset });
             let offsets: Vec<Value> = last.iter().map(offset).collect();
             let commit = json!({ "offsets": offsets });
             let answer = http.try_post(&format!("{INSTANCE}/offsets"), &commit)?;
@@ -273,7 +275,9 @@ impl Load {
     /// Loads the server until it is killed at a random moment.
     fn run(&mut self, server: Server, random: &mut Random) {
         let (http, kafka) = (server.http, server.kafka);
-        let moment = Duration::from_millis(80 + random.below(500));
+        // Checkpoints begin after a second: some rounds end before the first one, some around it.
+        let (least, span) = if random.below(3) == 0 { (950, 1300) } else { (80, 500) };
+        let moment = Duration::from_millis(least + random.below(span));
         std::thread::scope(|scope| {
             for writer in &mut self.writers {
                 scope.spawn(move || writer.run(http, kafka));

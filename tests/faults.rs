@@ -120,6 +120,44 @@ fn durable_records_that_a_segment_lost_come_back_from_the_journal() {
     }
 }
 
+/// What was only promised to be written may be gone between two that were promised to be on disk:
+/// those keep their offsets, and readers step over the hole.
+#[test]
+fn durable_records_keep_their_offsets_when_others_between_them_are_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::on(dir.path());
+    server.create_topic("t", 1, &[]);
+    let mut wire = server.wire();
+    let topic_id = wire.topic_id("t");
+    for n in 0..12 {
+        let acks = if n % 3 == 2 { -1 } else { 1 };
+        let value = n.to_string();
+        let batch = wire::batch(&[value.as_bytes()]);
+        assert_eq!(wire.produce("t", 0, acks, batch).unwrap(), (0, n));
+    }
+    server.kill();
+    let segment = segments(&partition_dir(dir.path(), &topic_id, 0)).pop().unwrap();
+    let batches = wire::batches(&fs::read(&segment).unwrap().into());
+    let kept: usize = batches[..4].iter().map(|(_, batch)| batch.len()).sum();
+    File::options().write(true).open(segment).unwrap().set_len(kept as u64).unwrap();
+    for round in 0..2 {
+        let server = Server::on(dir.path());
+        let mut wire = server.wire();
+        let mut wanted = vec![0, 1, 2, 3, 5, 8, 11];
+        wanted.extend(12..12 + round);
+        let found: Vec<_> = wire.read_partition("t", 0).iter().map(|row| row.offset).collect();
+        assert_eq!(found, wanted);
+        let path = assigned(&server, &format!("reader-{round}"), 0);
+        let answer = server.http().get(&format!("{path}/records?timeout=5000"));
+        let json = answer.json();
+        let read: Vec<_> = json.as_array().unwrap().iter().map(|r| r["offset"].clone()).collect();
+        assert_eq!(json!(read), json!(wanted), "{answer}");
+        let next = wire.produce("t", 0, 1, wire::batch(&[b"9"])).unwrap();
+        assert_eq!(next, (0, 12 + round));
+        server.kill();
+    }
+}
+
 #[test]
 fn a_damaged_journal_takes_nothing_that_segments_hold() {
     let killed = killed(-1);
@@ -136,7 +174,7 @@ fn a_damaged_journal_takes_nothing_that_segments_hold() {
             match damage {
                 None => fs::remove_file(&file).unwrap(),
                 Some(1000) => {
-                    File::options().write(true).open(&file).unwrap().set_len(1000).unwrap()
+                    File::options().write(true).open(&file).unwrap().set_len(1000).unwrap();
                 }
                 Some(bytes) => fs::write(&file, random.bytes(bytes)).unwrap(),
             }

@@ -196,7 +196,7 @@ impl FakePartition {
 
 impl Log for FakeEngine {
     fn append(&self, _: Append) -> Later<Result<Receipt, AppendError>> {
-        unimplemented!("tests append by hand")
+        unreachable!("tests append by hand")
     }
 
     fn read(&self, read: Read) -> Later<Result<Fetched, ReadError>> {
@@ -228,7 +228,7 @@ impl Log for FakeEngine {
         _: Isolation,
     ) -> Later<Result<Option<ListedOffset>, ReadError>> {
         let OffsetSpec::AtOrAfter(timestamp) = spec else {
-            unimplemented!("not used by instances")
+            unreachable!("not used by instances")
         };
         Later::Now(self.with(topic, partition, |log| {
             let fits = log.batches.iter().map(|b| BatchHeader::parse(b).unwrap());
@@ -268,7 +268,7 @@ impl Topics for FakeEngine {
     }
 
     fn create(&self, _: CreateTopic) -> BoxFuture<Result<Arc<Topic>, CreateTopicError>> {
-        unimplemented!("tests create by hand")
+        unreachable!("tests create by hand")
     }
 
     fn auto_create(&self, _: &str) -> BoxFuture<Option<Result<Arc<Topic>, CreateTopicError>>> {
@@ -276,7 +276,7 @@ impl Topics for FakeEngine {
     }
 
     fn delete(&self, _: &str) -> BoxFuture<Result<(), DeleteTopicError>> {
-        unimplemented!("tests delete by hand")
+        unreachable!("tests delete by hand")
     }
 
     fn watch_changes(&self) -> watch::Receiver<u64> {
@@ -289,7 +289,7 @@ impl crate::engine::Producers for FakeEngine {
         &self,
         _: Option<String>,
     ) -> BoxFuture<Result<ProducerIdentity, ProducerIdError>> {
-        unimplemented!("instances do not produce")
+        unreachable!("instances do not produce")
     }
 }
 

@@ -116,7 +116,7 @@ impl Groups for FakeEngine {
         group: &GroupId,
         query: &OffsetQuery,
     ) -> Result<Vec<(TopicPartition, Option<CommittedOffset>)>, GroupError> {
-        let OffsetQuery::Partitions(partitions) = query else { unimplemented!("not used") };
+        let OffsetQuery::Partitions(partitions) = query else { unreachable!("not used") };
         let world = self.world.lock();
         let find = |p: &TopicPartition| world.groups.get(group)?.committed(p).cloned();
         Ok(partitions.iter().map(|p| (p.clone(), find(p))).collect())

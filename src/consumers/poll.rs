@@ -25,6 +25,7 @@ use super::settings::OffsetReset;
 use crate::base::ids::{Offset, TopicPartition};
 use crate::base::limits::{HTTP_POLL_BYTES_MAX, HTTP_WAIT_MAX};
 use crate::engine::instances::InstanceKey;
+use crate::engine::log::ReadError;
 use crate::protocol::record_batch::BatchRecords;
 
 /// How long a poll that has fewer bytes than `fetch.min.bytes` waits for more.
@@ -251,11 +252,16 @@ impl Poll<'_> {
         if settings.auto_offset_reset == OffsetReset::None {
             return Err(ConsumerError::NoOffset(partition.clone()));
         }
-        let position = reset_position(&self.shared.engine, partition, settings).ok().flatten();
-        if let Some(position) = position {
-            self.move_slot(partition, token, position);
+        match reset_position(&self.shared.engine, partition, settings) {
+            Ok(Some(position)) => {
+                self.move_slot(partition, token, position);
+                Ok(Some(position))
+            }
+            Ok(None) | Err(ReadError::UnknownPartition { .. }) => Ok(None),
+            // The partition is there and cannot say where it begins: a read of it says why, in
+            // its turn, so that the others are served first.
+            Err(ReadError::Storage(_) | ReadError::OffsetOutOfRange { .. }) => Ok(Some(0)),
         }
-        Ok(position)
     }
 
     /// Puts a position where the settings say; nothing was delivered by that.

@@ -116,7 +116,9 @@ impl Embedded {
         let mut opened =
             opening.unwrap_or_else(|| Err(std::io::Error::other("opening was stopped").into()))?;
         let registry = Arc::new(opened.registry);
-        let durability = Durability::start(&data.journal_dir(), &opened.journal)?;
+        let path = data.journal_dir();
+        let durability = Durability::start(&path, &opened.journal)
+            .map_err(|source| OpenError::Journal { path, source })?;
         let durability = Arc::new(durability);
         let store = StoreThread::start(opened.store, Arc::clone(&registry), opened.applied)?;
         let store = Arc::new(store);

@@ -45,6 +45,14 @@ pub enum OpenError {
         /// What is wrong with it.
         source: ReadError,
     },
+    /// The journal cannot be opened.
+    #[error("journal {}: {source}", path.display())]
+    Journal {
+        /// Its folder.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The system refused a thread or a file.
     #[error("{0}")]
     Io(#[from] std::io::Error),
