@@ -227,9 +227,7 @@ impl Log for FakeEngine {
         spec: OffsetSpec,
         _: Isolation,
     ) -> Later<Result<Option<ListedOffset>, ReadError>> {
-        let OffsetSpec::AtOrAfter(timestamp) = spec else {
-            unreachable!("not used by instances")
-        };
+        let OffsetSpec::AtOrAfter(timestamp) = spec else { unreachable!("not used by instances") };
         Later::Now(self.with(topic, partition, |log| {
             let fits = log.batches.iter().map(|b| BatchHeader::parse(b).unwrap());
             let found = fits.into_iter().find(|header| header.max_timestamp >= timestamp)?;
