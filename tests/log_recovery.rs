@@ -355,6 +355,44 @@ fn compaction_keeps_the_last_record_of_each_key_at_its_offset() {
     assert_eq!(append(&partition, &batch(&["k0"], 1)).unwrap(), 300);
 }
 
+/// Reads to the end again and again until `done`; returns where it ended.
+fn follow(partition: &Partition, done: impl Fn() -> bool) -> Offset {
+    let mut next = 0;
+    while !done() || next < partition.high_watermark() {
+        match partition.read(next, 10_000) {
+            Ok(Some(slice)) => {
+                let mut rest = slice.read().unwrap();
+                while !rest.is_empty() {
+                    let header = BatchHeader::parse(&rest).unwrap();
+                    next = header.next_offset();
+                    let _one = rest.split_to(header.total_bytes());
+                }
+            }
+            Ok(None) => {}
+            Err(ReadError::IndexNotLoaded(segment)) => segment.rebuild_index().unwrap(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    next
+}
+
+#[test]
+fn whoever_reads_a_batch_may_ask_for_the_offset_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let partition = open(dir.path(), LogConfig::default()).unwrap();
+    let finished = std::sync::atomic::AtomicBool::new(false);
+    let done = || finished.load(std::sync::atomic::Ordering::Acquire);
+    std::thread::scope(|threads| {
+        // More readers than cores: the writer is stopped between any two of its steps.
+        let readers: Vec<_> = (0..4).map(|_| threads.spawn(|| follow(&partition, done))).collect();
+        fill(&partition, 60_000);
+        finished.store(true, std::sync::atomic::Ordering::Release);
+        for reader in readers {
+            assert_eq!(reader.join().unwrap(), 60_000);
+        }
+    });
+}
+
 #[tokio::test]
 async fn many_waiters_share_syncs_and_all_are_answered() {
     let dir = tempfile::tempdir().unwrap();

@@ -142,6 +142,7 @@ impl Partition {
         writer.position += batch.len() as u64;
         let end_offset = base_offset + i64::from(header.last_offset_delta) + 1;
         writer.next_offset = end_offset;
+        self.log_end.store(end_offset, Ordering::Release);
         let segment_max = writer.active.max_timestamp().max(max_timestamp);
         writer.active.publish(writer.position, segment_max);
         Ok(end_offset)

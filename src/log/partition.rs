@@ -84,7 +84,11 @@ pub struct Partition {
     /// In order of base offset; the last one is active. Never empty.
     pub(super) segments: RwLock<Vec<Arc<Segment>>>,
     pub(super) log_start: AtomicI64,
-    /// Offset after the last batch that readers may see.
+    /// Offset after the last batch that readers may see. Stored before the bytes are published and
+    /// before the watch is sent: a reader that got a batch, from whichever it saw first, must
+    /// never be told that the offset behind it is out of range.
+    pub(super) log_end: AtomicI64,
+    /// Wakes who waits for more; may lag behind `log_end` for a moment.
     pub(super) high_watermark: watch::Sender<Offset>,
     /// Offset before which everything is on disk.
     pub(super) durable_end: watch::Sender<Offset>,
@@ -117,7 +121,7 @@ impl Partition {
     /// Offset after the last record that can be read.
     #[must_use]
     pub fn high_watermark(&self) -> Offset {
-        *self.high_watermark.borrow()
+        self.log_end.load(Ordering::Acquire)
     }
 
     /// Offset before which every record is on disk.

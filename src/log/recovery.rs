@@ -151,6 +151,7 @@ impl Partition {
             writer: Mutex::new(writer),
             segments: RwLock::new(segments),
             log_start: AtomicI64::new(log_start),
+            log_end: AtomicI64::new(tail.next_offset),
             high_watermark: watch::Sender::new(tail.next_offset),
             // What was read back may still be only in the page cache: the first sync says more.
             durable_end: watch::Sender::new(0),
