@@ -168,6 +168,11 @@ impl WireCommitter {
     }
 }
 
+/// An offset to commit by REST.
+fn place(partition: i64, offset: i64) -> Value {
+    json!({ "topic": TOPIC, "partition": partition, "offset": offset })
+}
+
 /// A consumer instance that reads and commits by REST.
 #[derive(Debug, Default)]
 struct Reader {
@@ -212,8 +217,7 @@ impl Reader {
             if last.is_empty() {
                 continue;
             }
-            let offset = |(partition, offset)| json!({ "topic": TOPIC, "partition": partition, "offset": offset });
-            let offsets: Vec<Value> = last.iter().map(offset).collect();
+            let offsets: Vec<Value> = last.iter().map(|(p, offset)| place(*p, *offset)).collect();
             let commit = json!({ "offsets": offsets });
             let answer = http.try_post(&format!("{INSTANCE}/offsets"), &commit)?;
             assert_eq!(answer.status, 200, "{answer}");

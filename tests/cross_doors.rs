@@ -8,10 +8,10 @@ use std::io::Write;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use common::wire::{Row, rows};
-use common::{Answer, Http, Server, Sse};
+use common::wire::{self, Row, idempotent_batch, rows};
+use common::{Answer, Http, Server, Sse, Wire, steer};
 use hydrant::protocol::murmur2::partition_for_key;
-use hydrant::protocol::record_batch::BatchBuilder;
+use hydrant::protocol::record_batch::{BatchBuilder, ProducerStamp};
 use serde_json::{Value, json};
 
 fn server() -> (tempfile::TempDir, Server) {
@@ -157,6 +157,48 @@ fn keys_headers_timestamps_and_tombstones_by_http_are_fetched_exactly() {
     let wanted = (Some("ключ".as_bytes().to_vec()), Some("line\n☃".as_bytes().to_vec()));
     assert_eq!(parts(&stored[3]), wanted);
     assert_eq!(parts(&stored[4]), (Some(Vec::new()), None));
+}
+
+/// Writers append while readers follow at their heels: what a reader was given is below the end
+/// of the log when it comes back. A race, so a broken server may pass; the slow profile looks
+/// ten times as long.
+#[test]
+fn a_reader_at_the_tail_is_never_out_of_range() {
+    let is_slow = steer("HYDRANT_SLOW_TESTS").as_deref() == Some("1");
+    let batches = if is_slow { 80_000 } else { 8_000 };
+    let (_dir, server) = server();
+    server.create_topic("t", 1, &[]);
+    let kafka = server.kafka;
+    let write = || {
+        let mut wire = Wire::connect(kafka).unwrap();
+        let (id, epoch) = wire.init_producer().unwrap();
+        for base_sequence in 0..batches {
+            let stamp = ProducerStamp { id, epoch, base_sequence };
+            let batch = idempotent_batch(stamp, &[b"1"]);
+            assert_eq!(wire.produce("t", 0, 1, batch).unwrap().0, 0);
+        }
+    };
+    let end = i64::from(batches) * 3;
+    let follow = || {
+        let mut wire = Wire::connect(kafka).unwrap();
+        let (mut next, mut refused) = (0, Vec::new());
+        while next < end {
+            let fetched = wire.fetch("t", 0, next).unwrap();
+            if fetched.code != 0 {
+                refused.push((next, fetched.code, fetched.high_watermark));
+            }
+            if let Some((header, _)) = wire::batches(&fetched.records).last() {
+                next = header.next_offset();
+            }
+        }
+        assert!(refused.is_empty(), "(offset, code, high watermark): {refused:?}");
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(write);
+            scope.spawn(follow);
+        }
+    });
 }
 
 /// Hashes of Kafka's own tests (`UtilsTest.testMurmur2`).
