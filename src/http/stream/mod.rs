@@ -193,7 +193,7 @@ impl StreamHub {
         let hub = &self.0;
         params::check_accept(headers)?;
         let params = Params::parse(query, headers)?;
-        if params.is_done() {
+        if params.subscription.is_done() {
             let no_store = [(header::CACHE_CONTROL, "no-store")];
             return Ok((StatusCode::NO_CONTENT, no_store).into_response());
         }
@@ -223,7 +223,7 @@ impl Hub {
     fn parts(&self, topic: &Arc<Topic>, params: &Params, start: &Start) -> ApiResult<Vec<Part>> {
         let part = |span: &start::Span| {
             let receiver = Some(self.engine.log.watch(&topic.name, span.partition)?);
-            let tail = self.tails.tail(topic, span.partition, params.format);
+            let tail = self.tails.tail(topic, span.partition, params.shape.format);
             Ok(Part { span: *span, tail, receiver, is_open: true })
         };
         start.spans.iter().map(part).collect()
@@ -241,21 +241,21 @@ impl Hub {
         let head = Head { is_done: false, cluster: self.cluster, limit: start.remaining };
         let cursor = cursor::to_bytes(head, positions(&parts));
         let opening = opening(&stream_id, &cursor, &topic, &parts, start);
-        let until = match params.until {
+        let until = match params.subscription.until {
             Some(Until::Timestamp(at)) => Some(at),
             Some(Until::End) | None => None,
         };
         let wait_ms = until.map(|at| at.saturating_sub(self.clock.now_ms()));
         let wait = wait_ms.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0);
         let life = Life::new(
-            params.heartbeat.unwrap_or(self.options.heartbeat),
+            params.subscription.heartbeat.unwrap_or(self.options.heartbeat),
             self.options.age_max,
             wait.map(Duration::from_millis),
             &self.shutdown,
         );
         let plan = Plan {
-            ids: id_mode(params.ids, parts.len(), start.remaining),
-            on_gap: params.on_gap,
+            ids: id_mode(params.shape.ids, parts.len(), start.remaining),
+            on_gap: params.subscription.on_gap,
             until,
             remaining: start.remaining,
         };

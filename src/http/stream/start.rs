@@ -90,12 +90,13 @@ pub(super) async fn resolve(
         let bounds = engine.log.bounds(&topic.name, partition)?;
         let wish = wish(topic, partition, params, cluster);
         let resolver = Resolver { engine, topic, partition, bounds };
-        let (next, gap) = resolver.place(wish, params.from.as_ref(), is_resumed(params)).await?;
+        let (next, gap) =
+            resolver.place(wish, params.subscription.from.as_ref(), is_resumed(params)).await?;
         gaps.extend(gap);
-        let bound = resolver.bound(params.until, now).await?;
+        let bound = resolver.bound(params.subscription.until, now).await?;
         spans.push(Span { partition, next, bound });
     }
-    if params.on_gap == OnGap::Fail
+    if params.subscription.on_gap == OnGap::Fail
         && let Some(gap) = gaps.first()
     {
         return Err(ApiError::status(StatusCode::GONE, gap.sentence(topic.name.as_str())));
@@ -111,15 +112,15 @@ pub(super) async fn resolve(
 fn select(topic: &Topic, params: &Params) -> ApiResult<Vec<PartitionId>> {
     let name = topic.name.as_str();
     let all = 0..topic.partition_count;
-    let named = match &params.from {
+    let named = match &params.subscription.from {
         Some(From::Offsets(offsets)) => offsets.iter().map(|(partition, _)| *partition).collect(),
         _ => Vec::new(),
     };
-    let chosen = params.partitions.iter().flatten().chain(&named);
+    let chosen = params.subscription.partitions.iter().flatten().chain(&named);
     if let Some(unknown) = chosen.copied().find(|p| !all.contains(p)) {
         return Err(ApiError::partition_not_found(name, unknown));
     }
-    let selected = params.partitions.clone().unwrap_or_else(|| all.collect());
+    let selected = params.subscription.partitions.clone().unwrap_or_else(|| all.collect());
     if selected.len() > STREAM_PARTITIONS_MAX {
         let count = selected.len();
         let message = format!(
@@ -132,7 +133,7 @@ fn select(topic: &Topic, params: &Params) -> ApiResult<Vec<PartitionId>> {
 }
 
 fn is_resumed(params: &Params) -> bool {
-    match &params.resume {
+    match &params.subscription.resume {
         Some(Resume::Cursor(cursor)) => !cursor.positions.is_empty(),
         Some(Resume::Named(named)) => !named.is_empty(),
         None => false,
@@ -140,7 +141,7 @@ fn is_resumed(params: &Params) -> bool {
 }
 
 fn wish(topic: &Topic, partition: PartitionId, params: &Params, cluster: ClusterTag) -> Wish {
-    match &params.resume {
+    match &params.subscription.resume {
         Some(Resume::Cursor(cursor)) => wish_of_cursor(topic, partition, cursor, cluster),
         Some(Resume::Named(named)) => wish_of_name(topic, partition, named),
         None => Wish::From,
@@ -178,8 +179,8 @@ fn wish_of_name(topic: &Topic, partition: PartitionId, named: &[Named]) -> Wish 
 
 /// A cursor's budget counts only while the client still asks for one.
 fn remaining(params: &Params) -> Option<u64> {
-    let limit = params.limit?;
-    match &params.resume {
+    let limit = params.subscription.limit?;
+    match &params.subscription.resume {
         Some(Resume::Cursor(Cursor { head, .. })) => {
             Some(head.limit.map_or(limit, |left| left.min(limit)))
         }
