@@ -11,6 +11,7 @@ pub mod link;
 pub mod media;
 pub mod metrics;
 pub mod observe;
+pub mod produce;
 pub mod query;
 pub mod router;
 pub mod server;

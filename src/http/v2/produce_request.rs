@@ -12,6 +12,7 @@ use crate::base::json;
 use crate::base::limits::HTTP_PRODUCE_RECORDS_MAX;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::media::Embedded;
+use crate::http::produce::RecordHeaders;
 
 /// The body as it lies in the request.
 #[derive(Debug, Deserialize)]
@@ -60,17 +61,7 @@ struct HeaderRequest<'a> {
 pub(super) struct Decoded {
     pub(super) key: Vec<u8>,
     pub(super) value: Vec<u8>,
-    pub(super) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-}
-
-impl Decoded {
-    /// Bytes of key, value and headers, with room for the lengths of the headers.
-    pub(super) fn bytes(&self) -> usize {
-        let header = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| {
-            key.len() + value.as_ref().map_or(0, Vec::len) + 20
-        };
-        self.key.len() + self.value.len() + self.headers.iter().map(header).sum::<usize>()
-    }
+    pub(super) headers: RecordHeaders,
 }
 
 impl<'a> ProduceRequest<'a> {
@@ -98,36 +89,28 @@ impl RecordRequest<'_> {
         self.value.is_some()
     }
 
-    /// Decodes the key alone, to place the record.
-    pub(super) fn decode_key(
-        &self,
-        at: usize,
-        format: Embedded,
-        out: &mut Vec<u8>,
-    ) -> ApiResult<()> {
-        out.clear();
-        self.key.map_or(Ok(()), |raw| decode(raw, format, out).map_err(|e| e.at(at, "key")))
-    }
-
-    /// Decodes the value and the headers.
-    pub(super) fn decode_rest(
-        &self,
-        at: usize,
-        format: Embedded,
-        out: &mut Decoded,
-    ) -> ApiResult<()> {
+    /// Decodes key, value and headers, and checks the timestamp.
+    pub(super) fn decode(&self, at: usize, format: Embedded, out: &mut Decoded) -> ApiResult<()> {
+        out.key.clear();
         out.value.clear();
         out.headers.clear();
+        if let Some(raw) = self.key {
+            decode(raw, format, &mut out.key).map_err(|error| error.at(at, "key"))?;
+        }
         if let Some(raw) = self.value {
             decode(raw, format, &mut out.value).map_err(|error| error.at(at, "value"))?;
         }
         for header in &self.headers {
-            let value = header.value.as_deref().map(|text| STANDARD.decode(text)).transpose();
-            let value = value.map_err(|error| {
+            let name = header.key.as_bytes();
+            let Some(text) = header.value.as_deref() else {
+                out.headers.push(name, None);
+                continue;
+            };
+            let decoded = out.headers.push_with(name, |value| STANDARD.decode_vec(text, value));
+            decoded.map_err(|error| {
                 let reason = format!("header '{}' is not base64: {error}", header.key);
                 DecodeError(reason).at(at, "headers")
             })?;
-            out.headers.push((header.key.as_bytes().to_vec(), value));
         }
         if self.timestamp.is_some_and(|timestamp| timestamp < 0) {
             return Err(DecodeError("is negative".to_owned()).at(at, "timestamp"));

@@ -1,0 +1,86 @@
+//! What the head of every produce request may say: the level of acknowledgement, a trace context.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::engine::log::AckLevel;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::query;
+
+/// W3C trace context: a record gets the request's when it has none of its own.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// What the head of a produce request says beside the format of its records.
+#[derive(Debug)]
+pub struct ProduceOptions {
+    /// What must hold before a record is answered.
+    pub level: AckLevel,
+    /// Headers that every record without a `traceparent` of its own gets.
+    pub trace: Vec<(&'static str, HeaderValue)>,
+}
+
+impl ProduceOptions {
+    /// Reads `?acks=` and the trace context.
+    ///
+    /// # Errors
+    /// 400 names an `acks` that is not 0, 1, -1 or all.
+    pub fn read(headers: &HeaderMap, query: Option<&str>) -> ApiResult<Self> {
+        let level = match query::find(query, "acks")?.as_deref() {
+            None | Some("all" | "-1") => AckLevel::Durable,
+            Some("1") => AckLevel::Written,
+            Some("0") => AckLevel::None,
+            Some(other) => {
+                let message = format!("acks '{other}' is not 0, 1 or all");
+                return Err(ApiError::bad_request(message));
+            }
+        };
+        Ok(Self { level, trace: trace_context(headers) })
+    }
+}
+
+/// Takes the trace context of a request, if it is one (W3C Trace Context, section 3.2).
+fn trace_context(headers: &HeaderMap) -> Vec<(&'static str, HeaderValue)> {
+    let is_valid = |value: &&HeaderValue| {
+        let value = value.as_bytes();
+        value.len() >= 55
+            && value.get(2) == Some(&b'-')
+            && value.get(35) == Some(&b'-')
+            && value.get(52) == Some(&b'-')
+            && value.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'))
+    };
+    let Some(parent) = headers.get(&TRACEPARENT).filter(is_valid) else { return Vec::new() };
+    let mut context = vec![("traceparent", parent.clone())];
+    if let Some(tracestate) = headers.get(&TRACESTATE) {
+        context.push(("tracestate", tracestate.clone()));
+    }
+    context
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acks_are_kafkas() {
+        let level = |query| ProduceOptions::read(&HeaderMap::new(), query).map(|o| o.level);
+        assert_eq!(level(None).unwrap(), AckLevel::Durable);
+        assert_eq!(level(Some("acks=all")).unwrap(), AckLevel::Durable);
+        assert_eq!(level(Some("acks=-1")).unwrap(), AckLevel::Durable);
+        assert_eq!(level(Some("x=y&acks=1")).unwrap(), AckLevel::Written);
+        assert_eq!(level(Some("acks=0")).unwrap(), AckLevel::None);
+        assert_eq!(level(Some("acks=2")).unwrap_err().message, "acks '2' is not 0, 1 or all");
+    }
+
+    #[test]
+    fn only_a_whole_trace_context_is_taken() {
+        let with = |parent: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(TRACEPARENT, HeaderValue::from_static(parent));
+            headers.insert(TRACESTATE, HeaderValue::from_static("a=b"));
+            trace_context(&headers).len()
+        };
+        assert_eq!(with("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), 2);
+        assert_eq!(with("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"), 0);
+        assert_eq!(with("nonsense"), 0);
+    }
+}
