@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod observe;
 pub mod produce;
 pub mod query;
+mod record;
 pub mod router;
 pub mod server;
 pub mod state;

@@ -9,10 +9,11 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::cursor::{self, ClusterTag, Head, Position};
-use super::envelope::Envelope;
+use super::data;
 use super::params::Format;
 use crate::base::ids::{Offset, PartitionId, TimestampMs};
 use crate::engine::topics::Topic;
+use crate::http::record::envelope::Envelope;
 use crate::protocol::record_batch::header::verify_crc;
 use crate::protocol::record_batch::{BatchError, BatchHeader, BatchRecords, Record};
 
@@ -222,7 +223,8 @@ impl<'a> Writer<'a> {
     ) -> Result<IsUsedUp, BatchError> {
         let timestamp_type = if header.is_log_append_time() { "append" } else { "create" };
         let Target { topic, partition, format, .. } = self.target;
-        let envelope = Envelope { topic: topic.name.as_str(), partition, timestamp_type, format };
+        let (topic, decode) = (topic.name.as_str(), format.decode);
+        let envelope = Envelope { topic, partition, timestamp_type, decode };
         for record in records.iter().skip(*behind) {
             let record = record?;
             if record.offset >= self.next {
@@ -252,7 +254,7 @@ impl<'a> Writer<'a> {
         cursor::write_into(head, positions, &mut self.scratch, &mut self.text);
         self.text.push(b'\n');
         let data = self.at();
-        envelope.data_into(record, &mut self.text);
+        data::record_into(self.target.format.data, envelope, record, &mut self.text);
         let (offset, timestamp) = (record.offset, record.timestamp);
         self.index.push(Entry { offset, timestamp, start, data });
     }

@@ -4,14 +4,13 @@
 //! is new is encoded once for all streams of a partition ([`tail`]). Every event has an id from
 //! which a stream continues exactly, on this server or after it was restarted ([`cursor`]).
 //!
-//! `params` reads what the client wants, `start` resolves it to positions, `chunk` and `envelope`
+//! `params` reads what the client wants, `start` resolves it to positions, `chunk` and `data`
 //! encode records, `frame` gathers them, `waits` and `life` say when to go on and when to end.
 
 mod announce;
 mod body;
 mod chunk;
-mod cursor;
-mod envelope;
+mod data;
 mod events;
 mod frame;
 mod life;
@@ -44,6 +43,7 @@ use self::start::Start;
 use self::tail::Tails;
 use super::error::{ApiError, ApiResult, ErrorBody};
 use super::metrics::{HttpMetrics, ReasonLabels};
+use super::record::cursor;
 use super::state::{AppState, StreamOptions};
 use crate::base::clock::SharedClock;
 use crate::base::ids::TimestampMs;

@@ -13,7 +13,7 @@ mod shape;
 mod subscription;
 
 pub(super) use self::accept::{EVENT_STREAM, check_accept};
-pub(super) use self::shape::{Data, Decode, Format, Ids, Shape};
+pub(super) use self::shape::{Data, Format, Ids, Shape};
 pub(super) use self::subscription::{From, Named, OnGap, Resume, Subscription, Until};
 
 /// What became of a parameter.
@@ -93,6 +93,7 @@ mod tests {
 
     use super::super::cursor;
     use super::*;
+    use crate::http::record::Decode;
     use http::HeaderValue;
     use proptest::prelude::*;
 

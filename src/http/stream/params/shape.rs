@@ -1,6 +1,7 @@
 //! What an event looks like: the parameters that records are encoded by.
 
 use super::Setting;
+use crate::http::record::Decode;
 
 /// What an event carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -10,20 +11,6 @@ pub(in super::super) enum Data {
     Envelope,
     /// Only its value.
     Value,
-}
-
-/// How values are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(in super::super) enum Decode {
-    /// JSON if it is, else text if it is, else base64.
-    #[default]
-    Auto,
-    /// JSON if it is, else base64.
-    Json,
-    /// Text if it is, else base64.
-    Text,
-    /// Base64.
-    Base64,
 }
 
 /// What encoded records depend on, besides the record.
@@ -66,12 +53,9 @@ impl Shape {
                 "value" => self.format.data = Data::Value,
                 _ => return Setting::not("envelope or value"),
             },
-            "decode" => match value {
-                "auto" => self.format.decode = Decode::Auto,
-                "json" => self.format.decode = Decode::Json,
-                "text" => self.format.decode = Decode::Text,
-                "base64" => self.format.decode = Decode::Base64,
-                _ => return Setting::not("auto, json, text or base64"),
+            "decode" => match Decode::parse(value) {
+                Some(decode) => self.format.decode = decode,
+                None => return Setting::not(Decode::NAMES),
             },
             "ids" => match value {
                 "auto" => self.ids = Ids::Auto,

@@ -1,4 +1,4 @@
-//! One record as JSON, or as its bare value.
+//! One record as JSON: the envelope that streams and plain reads share.
 //!
 //! A value that is JSON is passed on as the producer wrote it, without white space: numbers keep
 //! every digit. Text becomes a JSON string, anything else base64, with a field that says so.
@@ -6,34 +6,34 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::params::{Data, Decode, Format};
-use super::sse;
+use super::Decode;
 use crate::base::ids::PartitionId;
 use crate::base::json;
 use crate::protocol::record_batch::Record;
 
 /// What all records of a batch have in common.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Envelope<'a> {
+pub(in crate::http) struct Envelope<'a> {
     /// Name of the topic; its characters need no escape in JSON.
-    pub(super) topic: &'a str,
+    pub(in crate::http) topic: &'a str,
     /// The partition.
-    pub(super) partition: PartitionId,
+    pub(in crate::http) partition: PartitionId,
     /// `create` or `append`.
-    pub(super) timestamp_type: &'static str,
-    /// What the client asked for.
-    pub(super) format: Format,
+    pub(in crate::http) timestamp_type: &'static str,
+    /// How keys and values are shown.
+    pub(in crate::http) decode: Decode,
 }
 
 /// How bytes can be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shown<'a> {
+pub(in crate::http) enum Shown<'a> {
     Json(&'a [u8]),
     Text(&'a str),
     Base64(&'a [u8]),
 }
 
-fn show(value: &[u8], decode: Decode) -> Shown<'_> {
+/// Finds out how bytes can be shown.
+pub(in crate::http) fn show(value: &[u8], decode: Decode) -> Shown<'_> {
     // The JSON check looks at structure only, not at the bytes inside of strings.
     let text = std::str::from_utf8(value).ok();
     match (decode, text) {
@@ -46,34 +46,8 @@ fn show(value: &[u8], decode: Decode) -> Shown<'_> {
 }
 
 impl Envelope<'_> {
-    /// Appends the `data` lines of the record and the blank line that ends its event.
-    pub(super) fn data_into(&self, record: &Record<'_>, out: &mut Vec<u8>) {
-        match self.format.data {
-            Data::Envelope => {
-                out.extend_from_slice(b"data: ");
-                self.json_into(record, out);
-                out.extend_from_slice(b"\n\n");
-            }
-            Data::Value => self.value_into(record, out),
-        }
-    }
-
-    fn value_into(&self, record: &Record<'_>, out: &mut Vec<u8>) {
-        let value = record.value.map(|value| show(value, self.format.decode));
-        if let Some(Shown::Text(text)) = value {
-            return sse::data_into(text.as_bytes(), out);
-        }
-        out.extend_from_slice(b"data: ");
-        match value {
-            None => out.extend_from_slice(b"null"),
-            Some(Shown::Json(json)) => json::minify_into(json, out),
-            Some(Shown::Base64(bytes)) => base64_into(bytes, out),
-            Some(Shown::Text(_)) => {}
-        }
-        out.extend_from_slice(b"\n\n");
-    }
-
-    fn json_into(&self, record: &Record<'_>, out: &mut Vec<u8>) {
+    /// Appends the record as one JSON object, without a line break.
+    pub(in crate::http) fn json_into(&self, record: &Record<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"topic\":\"");
         out.extend_from_slice(self.topic.as_bytes());
         out.extend_from_slice(b"\",\"partition\":");
@@ -88,7 +62,7 @@ impl Envelope<'_> {
         match record.key {
             None => out.extend_from_slice(b"null"),
             Some(key) => {
-                if shown_into(show(key, self.format.decode), out) == Encoding::Base64 {
+                if shown_into(show(key, self.decode), out) == Encoding::Base64 {
                     out.extend_from_slice(b",\"key_encoding\":\"base64\"");
                 }
             }
@@ -98,7 +72,7 @@ impl Envelope<'_> {
         match record.value {
             None => out.extend_from_slice(b"null,\"tombstone\":true"),
             Some(value) => {
-                if shown_into(show(value, self.format.decode), out) == Encoding::Base64 {
+                if shown_into(show(value, self.decode), out) == Encoding::Base64 {
                     out.extend_from_slice(b",\"value_encoding\":\"base64\"");
                 }
             }
@@ -162,7 +136,8 @@ fn base64_string_into(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-fn base64_into(bytes: &[u8], out: &mut Vec<u8>) {
+/// Appends padded base64 without quotes.
+pub(in crate::http) fn base64_into(bytes: &[u8], out: &mut Vec<u8>) {
     let from = out.len();
     out.resize(from + bytes.len().div_ceil(3) * 4, 0);
     let room = out.get_mut(from..).unwrap_or_default();
@@ -179,7 +154,6 @@ mod tests {
     type Headers<'a> = &'a [(&'a [u8], Option<&'a [u8]>)];
 
     fn shown(
-        data: Data,
         decode: Decode,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
@@ -191,21 +165,16 @@ mod tests {
         let header = BatchHeader::parse(&batch).unwrap();
         let records = BatchRecords::open(header, &batch).unwrap();
         let record = records.iter().next().unwrap().unwrap();
-        let format = Format { data, decode };
-        let envelope = Envelope { topic: "orders", partition: 3, timestamp_type: "create", format };
+        let envelope = Envelope { topic: "orders", partition: 3, timestamp_type: "create", decode };
         let mut out = Vec::new();
-        envelope.data_into(&record, &mut out);
+        envelope.json_into(&record, &mut out);
         String::from_utf8(out).unwrap()
     }
 
     fn envelope(decode: Decode, value: &[u8]) -> String {
-        let text = shown(Data::Envelope, decode, None, Some(value), &[]);
+        let text = shown(decode, None, Some(value), &[]);
         let from = text.find("\"value\":").unwrap();
-        text[from..].trim_end().trim_end_matches('}').to_owned()
-    }
-
-    fn value(decode: Decode, value: &[u8]) -> String {
-        shown(Data::Value, decode, None, Some(value), &[])
+        text[from..].trim_end_matches('}').to_owned()
     }
 
     #[test]
@@ -213,27 +182,26 @@ mod tests {
         let headers: Headers<'_> =
             &[(b"a", Some(b"x\r\ny")), (b"a", None), (b"b", Some(b"\xff\0")), (b"", Some(b""))];
         let json = b" { \"id\" : 17, \"n\": 1.10 } ";
-        let text = shown(Data::Envelope, Decode::Auto, Some(b"c\n\r\0-17"), Some(json), headers);
+        let text = shown(Decode::Auto, Some(b"c\n\r\0-17"), Some(json), headers);
         let expected = concat!(
-            "data: {\"topic\":\"orders\",\"partition\":3,\"offset\":41,",
+            "{\"topic\":\"orders\",\"partition\":3,\"offset\":41,",
             "\"timestamp\":1790000000123,",
             "\"timestamp_type\":\"create\",\"key\":\"c\\n\\r\\u0000-17\",",
             "\"headers\":[[\"a\",\"x\\r\\ny\"],[\"a\",null],",
             "[\"b\",\"/wA=\",\"base64\"],[\"\",\"\"]],",
-            "\"value\":{\"id\":17,\"n\":1.10}}\n\n",
+            "\"value\":{\"id\":17,\"n\":1.10}}",
         );
         assert_eq!(text, expected);
     }
 
     #[test]
     fn tombstones_and_binary_keys_are_marked() {
-        let text = shown(Data::Envelope, Decode::Auto, Some(b"\xfe"), None, &[]);
+        let text = shown(Decode::Auto, Some(b"\xfe"), None, &[]);
         assert!(
             text.contains("\"key\":\"/g==\",\"key_encoding\":\"base64\",\"headers\":[]"),
             "{text}"
         );
-        assert!(text.ends_with("\"value\":null,\"tombstone\":true}\n\n"), "{text}");
-        assert_eq!(shown(Data::Value, Decode::Auto, None, None, &[]), "data: null\n\n");
+        assert!(text.ends_with("\"value\":null,\"tombstone\":true}"), "{text}");
     }
 
     #[test]
@@ -253,15 +221,6 @@ mod tests {
         assert!(envelope(Decode::Auto, b"\"\xff\"").ends_with("\"value_encoding\":\"base64\""));
     }
 
-    #[test]
-    fn bare_values_keep_their_lines() {
-        assert_eq!(value(Decode::Auto, b"{ \"a\":\n1 }"), "data: {\"a\":1}\n\n");
-        assert_eq!(value(Decode::Auto, b"a\r\nid: 1\rb"), "data: a\ndata: id: 1\ndata: b\n\n");
-        assert_eq!(value(Decode::Auto, b""), "data: \n\n");
-        assert_eq!(value(Decode::Auto, b"\xff"), "data: /w==\n\n");
-        assert_eq!(value(Decode::Base64, b"a"), "data: YQ==\n\n");
-    }
-
     proptest! {
         #[test]
         fn every_envelope_is_one_line_of_json(
@@ -271,10 +230,9 @@ mod tests {
         ) {
             let headers: Headers<'_> = &[(&name, value.as_deref())];
             let (key, value) = (key.as_deref(), value.as_deref());
-            let text = shown(Data::Envelope, Decode::Auto, key, value, headers);
-            let line = text.strip_prefix("data: ").unwrap().strip_suffix("\n\n").unwrap();
-            prop_assert!(!line.contains(['\n', '\r', '\0']));
-            let parsed: serde_json::Value = serde_json::from_str(line).unwrap();
+            let text = shown(Decode::Auto, key, value, headers);
+            prop_assert!(!text.contains(['\n', '\r', '\0']));
+            let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
             prop_assert_eq!(&parsed["offset"], 41);
         }
     }

@@ -23,45 +23,45 @@ const CRC_BYTES: usize = 2;
 const OFFSET_BYTES_RESERVED: usize = 5;
 
 /// Four bytes that tell clusters apart.
-pub(super) type ClusterTag = [u8; 4];
+pub(in crate::http) type ClusterTag = [u8; 4];
 
 /// Makes the tag of a cluster.
-pub(super) fn cluster_tag(cluster_id: &str) -> ClusterTag {
+pub(in crate::http) fn cluster_tag(cluster_id: &str) -> ClusterTag {
     crc32c::crc32c(cluster_id.as_bytes()).to_be_bytes()
 }
 
 /// What a cursor says besides positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Head {
+pub(in crate::http) struct Head {
     /// The stream reached its bound: there is nothing to continue.
-    pub(super) is_done: bool,
+    pub(in crate::http) is_done: bool,
     /// The cluster that the positions belong to.
-    pub(super) cluster: ClusterTag,
+    pub(in crate::http) cluster: ClusterTag,
     /// Records still to deliver, if the stream was asked for a number.
-    pub(super) limit: Option<u64>,
+    pub(in crate::http) limit: Option<u64>,
 }
 
 /// The next offset of one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Position {
+pub(in crate::http) struct Position {
     /// The topic, by the number of its creation.
-    pub(super) incarnation: u64,
+    pub(in crate::http) incarnation: u64,
     /// The partition.
-    pub(super) partition: PartitionId,
+    pub(in crate::http) partition: PartitionId,
     /// The next offset to deliver.
-    pub(super) next: Offset,
+    pub(in crate::http) next: Offset,
 }
 
 /// A cursor that was read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Cursor {
-    pub(super) head: Head,
-    pub(super) positions: Vec<Position>,
+pub(in crate::http) struct Cursor {
+    pub(in crate::http) head: Head,
+    pub(in crate::http) positions: Vec<Position>,
 }
 
 /// Why a text is not a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum CursorError {
+pub(in crate::http) enum CursorError {
     #[error("it is longer than {CURSOR_BYTES_MAX} bytes")]
     TooLong,
     #[error("it does not begin with '{PREFIX}'")]
@@ -77,7 +77,7 @@ pub(super) enum CursorError {
 /// Appends a cursor. Positions of one topic must follow each other, in order of partition.
 ///
 /// `scratch` is room that a caller with many cursors to write keeps.
-pub(super) fn write_into(
+pub(in crate::http) fn write_into(
     head: Head,
     positions: impl Iterator<Item = Position> + Clone,
     scratch: &mut Vec<u8>,
@@ -115,14 +115,17 @@ pub(super) fn write_into(
 }
 
 /// Writes a cursor as text of its own.
-pub(super) fn to_bytes(head: Head, positions: impl Iterator<Item = Position> + Clone) -> Vec<u8> {
+pub(in crate::http) fn to_bytes(
+    head: Head,
+    positions: impl Iterator<Item = Position> + Clone,
+) -> Vec<u8> {
     let (mut scratch, mut out) = (Vec::new(), Vec::new());
     write_into(head, positions, &mut scratch, &mut out);
     out
 }
 
 /// Bytes that the cursor of a stream may come to, as text.
-pub(super) fn bytes_max(positions: impl Iterator<Item = Position>) -> usize {
+pub(in crate::http) fn bytes_max(positions: impl Iterator<Item = Position>) -> usize {
     let each = |p: Position| 2 + varint_bytes(unsigned(p.next)).max(OFFSET_BYTES_RESERVED);
     // Version, flags, cluster, limit, incarnation, count and CRC.
     let fixed = 2 + 4 + 10 + 10 + 5 + CRC_BYTES;
@@ -134,7 +137,7 @@ pub(super) fn bytes_max(positions: impl Iterator<Item = Position>) -> usize {
 ///
 /// # Errors
 /// [`CursorError`] for every text that [`write_into`] did not write.
-pub(super) fn read(text: &str) -> Result<Cursor, CursorError> {
+pub(in crate::http) fn read(text: &str) -> Result<Cursor, CursorError> {
     if text.len() > CURSOR_BYTES_MAX {
         return Err(CursorError::TooLong);
     }
