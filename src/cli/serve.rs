@@ -55,7 +55,9 @@ async fn serve(config: Config) -> Result<(), CliError> {
     let (doors, broker) = (Shutdown::new(), Shutdown::new());
     let embedded = Embedded::open(embedded_options(&config, &clock), broker.clone()).await?;
     let embedded = Arc::new(embedded);
-    let http = http_door(&config, &embedded, clock, http_addr, &doors);
+    let kafka_options = kafka_options(&config, kafka_addr)?;
+    let http_options = http_options(&config, http_addr, &kafka_options);
+    let http = http_door(&config, &embedded, clock, http_options, &doors);
     let metrics = Arc::clone(&http.kafka_metrics);
     let served = server::serve(
         http_listener,
@@ -64,7 +66,6 @@ async fn serve(config: Config) -> Result<(), CliError> {
         http.metrics,
         doors.clone(),
     );
-    let kafka_options = kafka_options(&config, kafka_addr)?;
     let kafka =
         kafka::serve(kafka_listener, embedded.engine(), kafka_options, metrics, doors.clone());
     doors.spawn(served);
@@ -92,15 +93,15 @@ fn http_door(
     config: &Config,
     embedded: &Arc<Embedded>,
     clock: SharedClock,
-    bound: SocketAddr,
+    options: HttpOptions,
     doors: &Shutdown,
 ) -> HttpDoor {
     let engine = embedded.engine();
-    let options = ConsumersOptions {
+    let instances = ConsumersOptions {
         instance_timeout_ms: config.consumer_instance_timeout_ms,
         ..ConsumersOptions::default()
     };
-    let consumers = Consumers::start(engine.clone(), Arc::clone(&clock), doors.clone(), options);
+    let consumers = Consumers::start(engine.clone(), Arc::clone(&clock), doors.clone(), instances);
     let metrics = Arc::new(HttpMetrics::default());
     let kafka_metrics = Arc::new(KafkaMetrics::new());
     let process = ProcessMetrics::new(|registry| {
@@ -127,10 +128,7 @@ fn http_door(
         metrics: Arc::clone(&metrics),
         clock,
         shutdown: doors.clone(),
-        options: HttpOptions {
-            authority: bound.to_string(),
-            cors_origins: config.cors_origins.clone(),
-        },
+        options,
         readiness: readiness(embedded, doors),
         render_metrics: Arc::new(move || process.render(&status.status())),
         bodies: BodyBudget::default(),
@@ -164,6 +162,15 @@ async fn bind(door: &str, address: &str) -> Result<TcpListener, CliError> {
     TcpListener::bind(address)
         .await
         .map_err(|error| format!("{door} address '{address}' cannot be bound: {error}").into())
+}
+
+fn http_options(config: &Config, bound: SocketAddr, kafka: &KafkaOptions) -> HttpOptions {
+    HttpOptions {
+        authority: bound.to_string(),
+        kafka_host: kafka.advertised_host.clone(),
+        kafka_port: kafka.advertised_port,
+        cors_origins: config.cors_origins.clone(),
+    }
 }
 
 fn embedded_options(config: &Config, clock: &SharedClock) -> EmbeddedOptions {

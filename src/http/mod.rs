@@ -20,6 +20,7 @@ pub mod state;
 pub mod stream;
 pub mod time;
 pub mod v2;
+pub mod v3;
 
 pub use metrics::HttpMetrics;
 pub use state::{AppState, HttpOptions, StreamOptions};

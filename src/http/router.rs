@@ -13,7 +13,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::ApiError;
 use super::state::AppState;
-use super::{health, media, observe, stream, v2};
+use super::{health, media, observe, stream, v2, v3};
 
 /// What the specification says of itself.
 #[derive(OpenApi)]
@@ -29,6 +29,7 @@ use super::{health, media, observe, stream, v2};
         (name = "consumers", description = "Consumer instances: members of consumer groups"),
         (name = "streams", description = "Live streams"),
         (name = "admin", description = "Administration"),
+        (name = "clusters", description = "v3: clusters, brokers, topics and their configuration"),
         (name = "operations", description = "Health, metrics and this specification"),
     )
 )]
@@ -61,6 +62,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(health::readyz))
         .routes(routes!(health::healthz))
         .routes(routes!(health::metrics))
+        .merge(v3::routes())
 }
 
 /// The specification as committed in `openapi/hydrant.json`.
@@ -74,7 +76,9 @@ pub fn router(state: AppState) -> Router {
     let (router, specification) = routes().split_for_parts();
     let cors = cors(&state.options.cors_origins);
     let docs = SwaggerUi::new("/docs").url("/openapi.json", specification);
+    let (embedded_v3, _) = v3::routes().split_for_parts();
     let router = router
+        .nest("/kafka", embedded_v3)
         .route("/", axum::routing::get(root).post(root))
         .merge(docs)
         .fallback(not_found)
@@ -119,7 +123,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     Some(
         CorsLayer::new()
             .allow_origin(allowed)
-            .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+            .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
             .allow_headers(request_headers)
             .expose_headers(exposed)
             .max_age(std::time::Duration::from_secs(7200)),

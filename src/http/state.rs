@@ -23,6 +23,10 @@ pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 pub struct HttpOptions {
     /// Authority to use in links when a request names none.
     pub authority: String,
+    /// Host of the Kafka listener, as clients reach it.
+    pub kafka_host: String,
+    /// Port of the Kafka listener, as clients reach it.
+    pub kafka_port: u16,
     /// Origins that browsers may call from; `*` allows all.
     pub cors_origins: Vec<String>,
 }

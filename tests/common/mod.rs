@@ -9,6 +9,7 @@
 )]
 
 pub(crate) mod http;
+pub(crate) mod rows;
 pub(crate) mod sse;
 pub(crate) mod wire;
 
