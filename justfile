@@ -55,11 +55,12 @@ deny:
 advisories:
     cargo deny --locked check advisories
 
-# Writes the specification anew; a test fails while it differs from the code.
+# Writes the specifications anew; a test fails while they differ from the code.
 openapi:
-    mkdir -p openapi
-    cargo run --release --locked -- openapi > openapi/hydrant.json.new
+    cargo run --locked -- openapi > openapi/hydrant.json.new
     mv openapi/hydrant.json.new openapi/hydrant.json
+    cargo run --locked -- openapi --version 3.0 > openapi/hydrant-3.0.json.new
+    mv openapi/hydrant-3.0.json.new openapi/hydrant-3.0.json
 
 docker:
     docker build --tag hydrant:0.1.0 .

@@ -30,7 +30,11 @@ pub enum Command {
     /// Check a data directory, or rebuild its store from the log.
     Doctor(doctor::DoctorArgs),
     /// Print the OpenAPI specification.
-    Openapi,
+    Openapi {
+        /// Version of OpenAPI; 3.0 is for tools that cannot read 3.1.
+        #[arg(id = "openapi_version", long = "version", default_value = "3.1", value_parser = ["3.1", "3.0"])]
+        version: String,
+    },
 }
 
 impl Cli {
@@ -43,7 +47,7 @@ impl Cli {
             Command::Serve(flags) => serve::run(&flags),
             Command::Bench(args) => runtime(None)?.block_on(bench::run(*args)),
             Command::Doctor(args) => runtime(None)?.block_on(doctor::run(args)),
-            Command::Openapi => print_openapi(),
+            Command::Openapi { version } => print_openapi(&version),
         }
     }
 }
@@ -60,7 +64,12 @@ fn runtime(worker_threads: Option<usize>) -> std::io::Result<tokio::runtime::Run
 }
 
 #[allow(clippy::print_stdout, reason = "the command prints")]
-fn print_openapi() -> Result<(), CliError> {
-    println!("{}", crate::http::router::specification().to_pretty_json()?);
+fn print_openapi(version: &str) -> Result<(), CliError> {
+    use crate::http::router;
+    let text = match version {
+        "3.0" => serde_json::to_string_pretty(&router::specification_3_0())?,
+        _ => router::specification().to_pretty_json()?,
+    };
+    println!("{text}");
     Ok(())
 }

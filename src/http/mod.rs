@@ -11,6 +11,7 @@ pub mod link;
 pub mod media;
 pub mod metrics;
 pub mod observe;
+pub mod openapi;
 pub mod produce;
 pub mod query;
 mod record;

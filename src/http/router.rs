@@ -13,7 +13,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::ApiError;
 use super::state::AppState;
-use super::{health, media, observe, stream, v2, v3};
+use super::{health, media, observe, openapi, stream, v2, v3};
 
 /// What the specification says of itself.
 #[derive(OpenApi)]
@@ -22,7 +22,9 @@ use super::{health, media, observe, stream, v2, v3};
         title = "Hydrant",
         description = "A Kafka-compatible log with an HTTP door.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
+        contact(name = "Hydrant"),
     ),
+    servers((url = "/", description = "The server that this document came from")),
     tags(
         (name = "topics", description = "Topics and partitions"),
         (name = "records", description = "Produce records"),
@@ -68,18 +70,28 @@ fn routes() -> OpenApiRouter<AppState> {
 /// The specification as committed in `openapi/hydrant.json`.
 #[must_use]
 pub fn specification() -> Specification {
-    routes().into_openapi()
+    let mut document = routes().into_openapi();
+    openapi::complete(&mut document);
+    document
+}
+
+/// The same in OpenAPI 3.0, as committed in `openapi/hydrant-3.0.json`.
+#[must_use]
+pub fn specification_3_0() -> serde_json::Value {
+    openapi::down::to_3_0(serde_json::to_value(specification()).unwrap_or_default())
 }
 
 /// Builds the router of the door.
 pub fn router(state: AppState) -> Router {
-    let (router, specification) = routes().split_for_parts();
+    let (router, _) = routes().split_for_parts();
+    let older = axum::Json(specification_3_0());
     let cors = cors(&state.options.cors_origins);
-    let docs = SwaggerUi::new("/docs").url("/openapi.json", specification);
+    let docs = SwaggerUi::new("/docs").url("/openapi.json", specification());
     let (embedded_v3, _) = v3::routes().split_for_parts();
     let router = router
         .nest("/kafka", embedded_v3)
         .route("/", axum::routing::get(root).post(root))
+        .route("/openapi-3.0.json", axum::routing::get(async move || older.clone()))
         .merge(docs)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

@@ -17,6 +17,7 @@ use crate::http::{body, media};
 /// A topic to create.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"topic_name": "orders", "partitions_count": 4}))]
 pub struct NewTopic {
     /// Its name.
     #[schema(example = "orders")]

@@ -19,6 +19,7 @@ use crate::http::{body, media};
 
 /// A consumer instance to create. Every field may be absent; unknown fields are ignored.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"name": "c1", "format": "json", "auto.offset.reset": "earliest"}))]
 pub struct NewConsumer {
     /// Name within the group; made up if absent.
     #[schema(example = "c1")]
@@ -65,6 +66,7 @@ pub struct CreatedConsumer {
 
 /// Topics to subscribe to: a list or a pattern.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"topics": ["orders"]}))]
 pub struct Subscription {
     /// Names of topics.
     #[schema(example = json!(["orders"]))]
@@ -95,6 +97,7 @@ pub struct PartitionName {
 
 /// A list of partitions.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"partitions": [{"topic": "orders", "partition": 0}]}))]
 pub struct Partitions {
     /// The partitions.
     pub partitions: Vec<PartitionName>,

@@ -33,6 +33,7 @@ pub struct PartitionOffset {
 
 /// Offsets to commit: of the last records processed, so one more is committed.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"offsets": [{"topic": "orders", "partition": 0, "offset": 41}]}))]
 pub struct Offsets {
     /// The offsets.
     #[serde(alias = "partitions")]
@@ -62,6 +63,7 @@ pub struct PartitionTimestamp {
 
 /// Where to go on reading.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"offsets": [{"topic": "orders", "partition": 0, "offset": 0}]}))]
 pub struct Seek {
     /// By offset: the next record read.
     #[serde(default)]

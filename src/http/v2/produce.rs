@@ -27,6 +27,7 @@ use crate::http::{body, media};
 
 /// Records to produce.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"records": [{"key": "customer-17", "value": {"amount": 12.5}}]}))]
 pub struct ProduceBody {
     /// The records, at least one.
     pub records: Vec<ProduceRecord>,
@@ -36,10 +37,10 @@ pub struct ProduceBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ProduceRecord {
     /// The key in the request's format; null or absent for none.
-    #[schema(value_type = Option<Object>, example = "customer-17")]
+    #[schema(value_type = Value, required = false, example = "customer-17")]
     pub key: Option<serde_json::Value>,
     /// The value in the request's format; null or absent is a tombstone.
-    #[schema(value_type = Option<Object>, example = json!({"amount": 12.5}))]
+    #[schema(value_type = Value, required = false, example = json!({"amount": 12.5}))]
     pub value: Option<serde_json::Value>,
     /// The partition; by murmur2 of the key if absent, and the same for all keyless records.
     pub partition: Option<i32>,
@@ -94,8 +95,10 @@ pub struct ProducedOffset {
     ),
     request_body(content(
         (ProduceBody = "application/vnd.kafka.json.v2+json"),
-        (ProduceBody = "application/vnd.kafka.binary.v2+json"),
-        (ProduceBody = "application/vnd.kafka.text.v2+json"),
+        (ProduceBody = "application/vnd.kafka.binary.v2+json",
+            example = json!({"records": [{"key": "Yw==", "value": "YWJj"}]})),
+        (ProduceBody = "application/vnd.kafka.text.v2+json",
+            example = json!({"records": [{"key": "customer-17", "value": "hello"}]})),
         (ProduceBody = "application/json"),
     )),
     responses(
@@ -135,8 +138,10 @@ pub async fn to_topic(
     ),
     request_body(content(
         (ProduceBody = "application/vnd.kafka.json.v2+json"),
-        (ProduceBody = "application/vnd.kafka.binary.v2+json"),
-        (ProduceBody = "application/vnd.kafka.text.v2+json"),
+        (ProduceBody = "application/vnd.kafka.binary.v2+json",
+            example = json!({"records": [{"key": "Yw==", "value": "YWJj"}]})),
+        (ProduceBody = "application/vnd.kafka.text.v2+json",
+            example = json!({"records": [{"key": "customer-17", "value": "hello"}]})),
         (ProduceBody = "application/json"),
     )),
     responses(

@@ -27,10 +27,10 @@ pub struct ConsumedRecord {
     #[schema(example = "orders")]
     pub topic: String,
     /// Its key in the instance's format.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     pub key: Option<serde_json::Value>,
     /// Its value in the instance's format; null for a tombstone.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     pub value: Option<serde_json::Value>,
     /// Its partition.
     #[schema(example = 0)]
