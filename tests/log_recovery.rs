@@ -320,6 +320,48 @@ fn retention_deletes_whole_old_segments_and_moves_the_start() {
 }
 
 #[test]
+fn deleted_records_cannot_be_read_and_whole_segments_before_the_start_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let partition = open(dir.path(), small_segments()).unwrap();
+    fill(&partition, 200);
+    let segments = partition.segment_count();
+    // Inside a batch: its other record stays in the file, and cannot be asked for.
+    assert_eq!(partition.delete_before(101).unwrap(), 101);
+    assert!(partition.segment_count() < segments);
+    assert!(matches!(partition.read(100, 100), Err(ReadError::OutOfRange { start: 101, .. })));
+    assert_eq!(read_all(&partition, 101), expected(200)[101..]);
+    assert_eq!(partition.find_timestamp(0).unwrap().unwrap().offset, 101);
+    assert_eq!(partition.delete_before(50).unwrap(), 101, "it never moves back");
+    drop(partition);
+    let saved = SavedPartition { log_start_offset: 101, ..SavedPartition::default() };
+    let name = TopicPartition::new(TopicName::parse("t").unwrap(), 0);
+    let partition = Partition::open(name, dir.path(), small_segments(), saved, 1).unwrap();
+    assert_eq!(partition.log_start_offset(), 101);
+    assert_eq!(partition.delete_before(1_000_000).unwrap(), 200, "up to the high watermark");
+    assert_eq!((partition.segment_count(), partition.size_bytes()), (1, 0));
+    fill_one_more(&partition);
+    assert_eq!(read_all(&partition, 200), [(200, "more".to_owned())]);
+}
+
+#[test]
+fn the_largest_timestamp_is_that_of_a_record_that_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let partition = open(dir.path(), LogConfig::default()).unwrap();
+    for (value, timestamp) in [("a", 900), ("b", 20), ("c", 700), ("d", 30)] {
+        append(&partition, &batch(&[value], timestamp)).unwrap();
+    }
+    let largest = |partition: &Partition| partition.find_max_timestamp().unwrap().unwrap().offset;
+    assert_eq!(largest(&partition), 0);
+    partition.delete_before(1).unwrap();
+    assert_eq!(largest(&partition), 2);
+    partition.delete_before(3).unwrap();
+    assert_eq!(largest(&partition), 3);
+    partition.roll_active().unwrap();
+    append(&partition, &batch(&["e"], 500)).unwrap();
+    assert_eq!(largest(&partition), 4);
+}
+
+#[test]
 fn retention_by_size_keeps_the_newest_segments() {
     let dir = tempfile::tempdir().unwrap();
     let config = LogConfig { retention_ms: None, retention_bytes: Some(5000), ..small_segments() };

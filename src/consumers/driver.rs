@@ -12,7 +12,6 @@ use bytes::Bytes;
 use super::instance::{Instance, Phase, Source, Watched};
 use super::membership::{self, pause};
 use super::positions::{CommitExtent, Slot};
-use super::protocol;
 use super::registry::Shared;
 use super::subscription::{Matcher, Subscription, fingerprint};
 use super::{commit, leader};
@@ -21,6 +20,7 @@ use crate::engine::BoxFuture;
 use crate::engine::groups::{
     GroupError, Join, JoinRefusal, JoinReply, MemberIdPolicy, SkipAssignmentSupport, Sync,
 };
+use crate::protocol::consumer_protocol as protocol;
 
 /// Where members of ours seem to connect from.
 const CLIENT_HOST: &str = "http";

@@ -235,6 +235,24 @@ impl Log for FakeEngine {
         }))
     }
 
+    fn delete_records(
+        &self,
+        topic: &TopicName,
+        partition: PartitionId,
+        up_to: DeleteUpTo,
+    ) -> BoxFuture<Result<Offset, DeleteRecordsError>> {
+        let bounds = self.bounds(topic, partition);
+        let unknown = |_| DeleteRecordsError::UnknownPartition {
+            topic: topic.as_str().to_owned(),
+            partition,
+        };
+        let deleted = bounds.map_err(unknown).map(|bounds| match up_to {
+            DeleteUpTo::HighWatermark => bounds.high_watermark,
+            DeleteUpTo::Offset(offset) => offset,
+        });
+        Box::pin(std::future::ready(deleted))
+    }
+
     fn bounds(&self, topic: &TopicName, partition: PartitionId) -> Result<Bounds, ReadError> {
         self.with(topic, partition, FakePartition::bounds)
     }

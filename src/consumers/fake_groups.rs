@@ -122,6 +122,18 @@ impl Groups for FakeEngine {
         Ok(partitions.iter().map(|p| (p.clone(), find(p))).collect())
     }
 
+    fn delete(&self, _group: &GroupId) -> BoxFuture<Result<(), GroupError>> {
+        Box::pin(std::future::ready(Err(GroupError::GroupIdNotFound)))
+    }
+
+    fn delete_offsets(
+        &self,
+        _group: &GroupId,
+        _partitions: &[TopicPartition],
+    ) -> BoxFuture<Result<DeleteOffsetResults, GroupError>> {
+        Box::pin(std::future::ready(Err(GroupError::GroupIdNotFound)))
+    }
+
     fn describe(&self, group: &GroupId) -> Option<GroupDescription> {
         self.world.lock().groups.get(group).map(Group::describe)
     }

@@ -7,12 +7,12 @@ use bytes::Bytes;
 
 use super::assignor::{self, AssignorMember, PartitionCounts};
 use super::instance::Watched;
-use super::protocol;
 use super::registry::Shared;
 use super::settings::Assignor;
 use super::subscription::fingerprint;
 use crate::base::ids::{MemberId, TopicName};
 use crate::engine::groups::{GroupDescription, JoinReply};
+use crate::protocol::consumer_protocol as protocol;
 
 /// Shares the partitions out among all members, native ones included; also returns the topics of
 /// them all.

@@ -30,7 +30,6 @@ mod leader;
 mod membership;
 mod poll;
 mod positions;
-mod protocol;
 mod registry;
 mod seek;
 mod settings;

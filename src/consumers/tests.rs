@@ -13,6 +13,7 @@ use crate::base::ids::{GroupId, Offset, TopicName, TopicPartition};
 use crate::base::shutdown::Shutdown;
 use crate::engine::Groups;
 use crate::engine::groups::{Join, MemberIdPolicy, Membership, SkipAssignmentSupport, Sync};
+use crate::protocol::consumer_protocol as protocol;
 use crate::protocol::record_batch::BatchBuilder;
 
 /// Longer than anything here takes; reaching it is a failure.

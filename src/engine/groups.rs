@@ -116,6 +116,20 @@ pub enum OffsetQuery {
     Partitions(Vec<TopicPartition>),
 }
 
+/// Why one committed offset was not deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteOffsetRefusal {
+    /// There is no such topic or partition.
+    #[error("partition does not exist")]
+    UnknownPartition,
+    /// A member of the group is subscribed to the topic.
+    #[error("group is subscribed to the topic")]
+    Subscribed,
+}
+
+/// The result for each offset of a deletion, in the order of the request.
+pub type DeleteOffsetResults = Vec<Result<(), DeleteOffsetRefusal>>;
+
 /// Membership and committed offsets of consumer groups.
 pub trait Groups: Send + std::marker::Sync + 'static {
     /// Joins a group; the answer comes when the rebalance is complete.
@@ -165,6 +179,31 @@ pub trait Groups: Send + std::marker::Sync + 'static {
         group: &GroupId,
         query: &OffsetQuery,
     ) -> Result<Vec<(TopicPartition, Option<CommittedOffset>)>, GroupError>;
+
+    /// Deletes a group without members, with all its committed offsets; when the answer comes,
+    /// that survives loss of power.
+    ///
+    /// # Errors
+    /// [`GroupError::NonEmptyGroup`], [`GroupError::GroupIdNotFound`].
+    ///
+    /// # Cancel safety
+    /// The deletion happens whether or not the answer is awaited.
+    fn delete(&self, group: &GroupId) -> BoxFuture<Result<(), GroupError>>;
+
+    /// Deletes committed offsets of topics that no member is subscribed to; one that is not there
+    /// counts as deleted. When the answer comes, that survives loss of power.
+    ///
+    /// # Errors
+    /// [`GroupError::GroupIdNotFound`]; [`GroupError::NonEmptyGroup`] if the members are no
+    /// consumers.
+    ///
+    /// # Cancel safety
+    /// The deletion happens whether or not the answer is awaited.
+    fn delete_offsets(
+        &self,
+        group: &GroupId,
+        partitions: &[TopicPartition],
+    ) -> BoxFuture<Result<DeleteOffsetResults, GroupError>>;
 
     /// Describes a group; none if there is no such group.
     fn describe(&self, group: &GroupId) -> Option<GroupDescription>;

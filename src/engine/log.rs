@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::Later;
+use super::{BoxFuture, Later};
 use crate::base::ids::{Offset, PartitionId, TimestampMs, TopicName};
 use crate::log::LogSlice;
 use crate::protocol::record_batch::BatchError;
@@ -210,6 +210,47 @@ pub struct ListedOffset {
     pub timestamp: TimestampMs,
 }
 
+/// Up to where records are deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeleteUpTo {
+    /// All that can be read now.
+    HighWatermark,
+    /// Those before this offset.
+    Offset(Offset),
+}
+
+/// Why records were not deleted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteRecordsError {
+    /// There is no such topic or partition.
+    #[error("partition {partition} of topic '{topic}' does not exist")]
+    UnknownPartition {
+        /// The topic asked for.
+        topic: String,
+        /// The partition asked for.
+        partition: PartitionId,
+    },
+    /// Records of internal topics stay.
+    #[error("topic '{0}' is internal, its records cannot be deleted")]
+    InternalTopic(String),
+    /// The topic's records are only ever compacted.
+    #[error(
+        "cleanup.policy of topic '{0}' does not include 'delete', its records cannot be deleted"
+    )]
+    NotDeletable(String),
+    /// The offset is negative or beyond the high watermark.
+    #[error("offset {requested} is outside 0 to {}", bounds.high_watermark)]
+    OffsetOutOfRange {
+        /// What was asked.
+        requested: Offset,
+        /// The bounds of the partition.
+        bounds: Bounds,
+    },
+    /// The disk refused.
+    #[error("storage failed: {0}")]
+    Storage(String),
+}
+
 /// Append, read and watch partitions.
 pub trait Log: Send + Sync + 'static {
     /// Appends one batch.
@@ -239,6 +280,18 @@ pub trait Log: Send + Sync + 'static {
         spec: OffsetSpec,
         isolation: Isolation,
     ) -> Later<Result<Option<ListedOffset>, ReadError>>;
+
+    /// Deletes the oldest records of a partition; returns the log start offset after it, which
+    /// never moves back. When the answer comes, that survives loss of power.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may or may not leave the records deleted.
+    fn delete_records(
+        &self,
+        topic: &TopicName,
+        partition: PartitionId,
+        up_to: DeleteUpTo,
+    ) -> BoxFuture<Result<Offset, DeleteRecordsError>>;
 
     /// The bounds of a partition now.
     ///

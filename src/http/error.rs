@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 
 use super::media;
 use crate::consumers::ConsumerError;
-use crate::engine::groups::{CommitRefusal, GroupError};
-use crate::engine::log::{AppendError, ReadError};
+use crate::engine::groups::{CommitRefusal, DeleteOffsetRefusal, GroupError};
+use crate::engine::log::{AppendError, DeleteRecordsError, ReadError};
 use crate::engine::topics::{CreateTopicError, DeleteTopicError};
 
 /// Body of every error.
@@ -152,6 +152,24 @@ impl From<ReadError> for ApiError {
     }
 }
 
+impl From<DeleteRecordsError> for ApiError {
+    fn from(error: DeleteRecordsError) -> Self {
+        let message = error.to_string();
+        match error {
+            DeleteRecordsError::UnknownPartition { topic, partition } => {
+                Self::partition_not_found(&topic, partition)
+            }
+            DeleteRecordsError::InternalTopic(_) => {
+                Self::new(StatusCode::FORBIDDEN, 40301, message)
+            }
+            DeleteRecordsError::NotDeletable(_) | DeleteRecordsError::OffsetOutOfRange { .. } => {
+                Self::new(StatusCode::BAD_REQUEST, KAFKA_BAD_REQUEST, message)
+            }
+            DeleteRecordsError::Storage(_) => internal(KAFKA_RETRIABLE_ERROR, message),
+        }
+    }
+}
+
 impl From<CreateTopicError> for ApiError {
     fn from(error: CreateTopicError) -> Self {
         let message = error.to_string();
@@ -220,6 +238,20 @@ impl From<CommitRefusal> for ApiError {
         match error {
             CommitRefusal::UnknownPartition => Self::new(StatusCode::NOT_FOUND, 40402, message),
             CommitRefusal::MetadataTooLarge => Self::unprocessable(message),
+        }
+    }
+}
+
+impl From<DeleteOffsetRefusal> for ApiError {
+    fn from(error: DeleteOffsetRefusal) -> Self {
+        let message = error.to_string();
+        match error {
+            DeleteOffsetRefusal::UnknownPartition => {
+                Self::new(StatusCode::NOT_FOUND, 40402, message)
+            }
+            DeleteOffsetRefusal::Subscribed => {
+                Self::new(StatusCode::CONFLICT, KAFKA_BAD_REQUEST, message)
+            }
         }
     }
 }

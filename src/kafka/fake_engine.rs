@@ -15,13 +15,14 @@ use super::{KafkaMetrics, KafkaOptions, Session, Shared};
 use crate::base::ids::{GroupId, Offset, PartitionId, TopicId, TopicName, TopicPartition};
 use crate::base::shutdown::Shutdown;
 use crate::engine::groups::{
-    CommitResults, CommittedOffset, GroupDescription, GroupError, Join, JoinRefusal, JoinReply,
-    LeaveMember, LeaveResult, Membership, OffsetQuery, OffsetToCommit, Sync, SyncReply,
+    CommitResults, CommittedOffset, DeleteOffsetResults, GroupDescription, GroupError, Join,
+    JoinRefusal, JoinReply, LeaveMember, LeaveResult, Membership, OffsetQuery, OffsetToCommit,
+    Sync, SyncReply,
 };
 use crate::engine::instances::{InstanceKey, InstanceStoreError};
 use crate::engine::log::{
-    AckLevel, Append, AppendError, Bounds, Fetched, Isolation, ListedOffset, OffsetSpec, Read,
-    ReadError, Receipt, Records,
+    AckLevel, Append, AppendError, Bounds, DeleteRecordsError, DeleteUpTo, Fetched, Isolation,
+    ListedOffset, OffsetSpec, Read, ReadError, Receipt, Records,
 };
 use crate::engine::producers::{ProducerIdError, ProducerIdentity};
 use crate::engine::topics::{
@@ -235,6 +236,24 @@ impl Log for FakeLog {
         }))
     }
 
+    fn delete_records(
+        &self,
+        topic: &TopicName,
+        partition: PartitionId,
+        up_to: DeleteUpTo,
+    ) -> BoxFuture<Result<Offset, DeleteRecordsError>> {
+        let bounds = self.bounds(topic, partition);
+        let unknown = |_| DeleteRecordsError::UnknownPartition {
+            topic: topic.as_str().to_owned(),
+            partition,
+        };
+        let deleted = bounds.map_err(unknown).map(|bounds| match up_to {
+            DeleteUpTo::HighWatermark => bounds.high_watermark,
+            DeleteUpTo::Offset(offset) => offset,
+        });
+        Box::pin(std::future::ready(deleted))
+    }
+
     fn bounds(&self, topic: &TopicName, partition: PartitionId) -> Result<Bounds, ReadError> {
         self.with(topic, partition, |partition| partition.bounds())
     }
@@ -354,6 +373,18 @@ impl Groups for FakeGroups {
     ) -> Result<Vec<(TopicPartition, Option<CommittedOffset>)>, GroupError> {
         let OffsetQuery::Partitions(partitions) = query else { return Ok(Vec::new()) };
         Ok(partitions.iter().map(|partition| (partition.clone(), None)).collect())
+    }
+
+    fn delete(&self, _group: &GroupId) -> BoxFuture<Result<(), GroupError>> {
+        Box::pin(std::future::ready(Err(GroupError::GroupIdNotFound)))
+    }
+
+    fn delete_offsets(
+        &self,
+        _group: &GroupId,
+        _partitions: &[TopicPartition],
+    ) -> BoxFuture<Result<DeleteOffsetResults, GroupError>> {
+        Box::pin(std::future::ready(Err(GroupError::GroupIdNotFound)))
     }
 
     fn describe(&self, _group: &GroupId) -> Option<GroupDescription> {

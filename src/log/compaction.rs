@@ -52,7 +52,7 @@ impl Partition {
     /// Rewrites the closed segments so that of each key only the last record stays.
     ///
     /// `clean_until` is where the last compaction ended; the new end is returned with the result.
-    /// Blocks on the disk; call it from one thread at a time.
+    /// Blocks on the disk.
     ///
     /// # Errors
     /// What the file system reports; the segments rewritten so far stay rewritten.
@@ -62,6 +62,7 @@ impl Partition {
         trigger: Trigger,
         now: TimestampMs,
     ) -> io::Result<Option<(Offset, Compacted)>> {
+        let _cleaning = self.cleaning.lock();
         let (sealed, end) = {
             let segments = self.segments.read();
             let Some((active, sealed)) = segments.split_last() else { return Ok(None) };

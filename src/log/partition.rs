@@ -74,7 +74,7 @@ pub(super) struct Writer {
 
 /// One partition of one topic.
 ///
-/// Lock order: `writer`, then `segments`, then `sync`. None is held across an await.
+/// Lock order: `cleaning`, then `writer`, then `segments`, then `sync`. None is held across an await.
 #[derive(Debug)]
 pub struct Partition {
     pub(super) name: TopicPartition,
@@ -93,6 +93,9 @@ pub struct Partition {
     /// Offset before which everything is on disk.
     pub(super) durable_end: watch::Sender<Offset>,
     pub(super) sync: Mutex<SyncState>,
+    /// Held by whoever rewrites or removes segments: compaction, retention, deletion of records.
+    /// Before `writer` in the lock order, and held over disk work.
+    pub(super) cleaning: Mutex<()>,
     /// Set for good when the topic is deleted: its files go and need no sync any more.
     pub(super) abandoned: AtomicBool,
     /// Set for good when a sync failed: what is on disk is unknown from then on.

@@ -116,8 +116,24 @@ impl Partition {
     /// # Errors
     /// As [`Partition::find_timestamp`].
     pub fn find_max_timestamp(&self) -> Result<Option<TimestampHit>, ReadError> {
+        let start = self.log_start_offset();
         let max = self.segments.read().iter().map(|s| s.max_timestamp()).max().unwrap_or(-1);
-        if max < 0 { Ok(None) } else { self.find_timestamp(max) }
+        if max < 0 {
+            return Ok(None);
+        }
+        if let Some(hit) = self.find_timestamp(max)? {
+            return Ok(Some(hit));
+        }
+        // The record with that timestamp is before the log start offset, in the first segment.
+        let segments = self.segments_from(start);
+        let Some((first, rest)) = segments.split_first() else { return Ok(None) };
+        let newest = newest_in(first, start)?;
+        let later = rest.iter().map(|s| s.max_timestamp()).max().unwrap_or(-1);
+        match newest {
+            Some(hit) if hit.timestamp >= later => Ok(Some(hit)),
+            _ if later >= 0 => self.find_timestamp(later),
+            _ => Ok(newest),
+        }
     }
 
     fn segments_from(&self, offset: Offset) -> Vec<Arc<Segment>> {
@@ -168,6 +184,34 @@ fn slice_of(
     };
     let len = usize::try_from(slice_end - position).unwrap_or(usize::MAX);
     Ok(Some(LogSlice { file: Arc::clone(segment.file()), position, len }))
+}
+
+/// The first record with the largest timestamp of those from `start` on, by reading them all.
+fn newest_in(segment: &Arc<Segment>, start: Offset) -> io::Result<Option<TimestampHit>> {
+    let mut batches: Vec<(u64, BatchHeader)> = Vec::new();
+    segment.scan_headers(0, segment.len(), |position, header| {
+        let is_readable = header.last_offset() >= start && !header.is_control();
+        let newest = batches.last().map_or(-1, |(_, newest)| newest.max_timestamp);
+        // A batch across the start may have lost its newest record, so it proves nothing.
+        let is_whole = batches.last().is_some_and(|(_, newest)| newest.base_offset >= start);
+        if is_readable && !(is_whole && header.max_timestamp <= newest) {
+            batches.push((position, *header));
+        }
+        ControlFlow::Continue(())
+    })?;
+    let mut best: Option<TimestampHit> = None;
+    for (position, header) in batches {
+        let batch = segment.read_at(position, header.total_bytes())?;
+        let records = BatchRecords::open(header, &batch).map_err(invalid_data)?;
+        for record in &records {
+            let record = record.map_err(invalid_data)?;
+            let is_newer = best.is_none_or(|best| record.timestamp > best.timestamp);
+            if record.offset >= start && is_newer {
+                best = Some(TimestampHit { offset: record.offset, timestamp: record.timestamp });
+            }
+        }
+    }
+    Ok(best)
 }
 
 fn timestamp_in(

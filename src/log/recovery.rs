@@ -156,6 +156,7 @@ impl Partition {
             // What was read back may still be only in the page cache: the first sync says more.
             durable_end: watch::Sender::new(0),
             sync: Mutex::new(SyncState::default()),
+            cleaning: Mutex::default(),
             abandoned: AtomicBool::new(false),
             offline: AtomicBool::new(false),
         })

@@ -1,4 +1,8 @@
-//! Deleting whole segments by age and size (KIP-107 semantics for the log start offset).
+//! Deleting whole segments: by age and size, and by command (KIP-107).
+//!
+//! A command moves the log start offset, which may then lie within a segment: what is before it
+//! cannot be read any more, and the segment goes when all of it is before. The move itself is
+//! not kept here; the caller has made it durable before.
 
 use std::io;
 use std::sync::Arc;
@@ -6,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use super::partition::{LogConfig, Partition};
 use super::segment::Segment;
-use crate::base::ids::TimestampMs;
+use crate::base::ids::{Offset, TimestampMs};
 
 impl Partition {
     /// Deletes segments that retention no longer keeps; returns how many.
@@ -17,9 +21,11 @@ impl Partition {
     /// # Errors
     /// What the file system reports.
     pub fn apply_retention(&self, now: TimestampMs) -> io::Result<usize> {
+        let _cleaning = self.cleaning.lock();
+        let removed = self.remove_below_log_start()?;
         let config = self.config();
         if !config.deletes {
-            return Ok(0);
+            return Ok(removed);
         }
         let active_expired = {
             let segments = self.segments.read();
@@ -29,6 +35,42 @@ impl Partition {
             self.roll_active()?;
         }
         let doomed = self.doomed_segments(&config, now);
+        self.remove_segments(&doomed)?;
+        Ok(removed + doomed.len())
+    }
+
+    /// Makes everything before `offset` unreadable and deletes the segments that hold nothing
+    /// else; returns the log start offset, which never moves back and never beyond the high
+    /// watermark. Blocks on the disk.
+    ///
+    /// # Errors
+    /// What the file system reports; the log start offset has moved all the same, and the next
+    /// [`Partition::apply_retention`] tries again to delete.
+    pub fn delete_before(&self, offset: Offset) -> io::Result<Offset> {
+        self.log_start.fetch_max(offset.min(self.high_watermark()), Ordering::AcqRel);
+        // Compaction may hold the lock for long; the next round of retention comes after it.
+        if let Some(_cleaning) = self.cleaning.try_lock() {
+            self.remove_below_log_start()?;
+        }
+        Ok(self.log_start_offset())
+    }
+
+    /// Deletes segments all of which is before the log start offset; returns how many. The active
+    /// segment is closed first when that is true of it.
+    fn remove_below_log_start(&self) -> io::Result<usize> {
+        let log_start = self.log_start_offset();
+        {
+            let mut writer = self.writer.lock();
+            if writer.position > 0 && writer.next_offset <= log_start {
+                self.roll(&mut writer)?;
+            }
+        }
+        let doomed: Vec<Arc<Segment>> = {
+            let segments = self.segments.read();
+            let next_bases = segments.iter().skip(1).map(|next| next.base_offset);
+            let below = segments.iter().zip(next_bases).take_while(|(_, next)| *next <= log_start);
+            below.map(|(segment, _)| Arc::clone(segment)).collect()
+        };
         self.remove_segments(&doomed)?;
         Ok(doomed.len())
     }

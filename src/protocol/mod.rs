@@ -2,9 +2,11 @@
 //!
 //! Message structs come from the `kacrab-protocol` crate and only this module names it
 //! (ADR 0004). Ours is the record batch (the unit that is stored, fetched and checked), its
-//! compression, and murmur2, which places keys where the Java client places them.
+//! compression, the bytes that consumers leave for each other in a group, and murmur2, which
+//! places keys where the Java client places them.
 //! Nothing here spawns, reads a clock or trusts a length from its input.
 
+pub mod consumer_protocol;
 pub mod murmur2;
 pub mod record_batch;
 

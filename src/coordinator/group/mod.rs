@@ -20,6 +20,7 @@
 //! members, there is a protocol known to all of them. KIP-62, KIP-345, KIP-394, KIP-814.
 
 mod config;
+mod deletion;
 mod describe;
 mod effect;
 mod error;

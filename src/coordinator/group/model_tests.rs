@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::harness::{Harness, REBALANCE_MS, SESSION_MS};
 use super::*;
-use crate::base::ids::GroupId;
+use crate::base::ids::{GroupId, TopicName};
 
 const CLIENTS: usize = 7;
 /// The clients from this one on are static.
@@ -47,6 +47,8 @@ enum Op {
     Pass {
         ms: i64,
     },
+    /// An administrator deletes the group, if that is allowed.
+    Delete,
     /// The coordinator restarts from what it persisted.
     Restart,
 }
@@ -108,6 +110,7 @@ fn arb_op() -> impl Strategy<Value = Op> {
         1 => client.prop_map(|client| Op::Crash { client }),
         3 => (0..4_000_i64).prop_map(|ms| Op::Pass { ms }),
         1 => (0..40_000_i64).prop_map(|ms| Op::Pass { ms }),
+        1 => Just(Op::Delete),
         1 => Just(Op::Restart),
     ]
 }
@@ -152,6 +155,7 @@ impl World {
                 self.clients[client] = Client { instance, ..Client::default() };
             }
             Op::Pass { ms } => self.pass(ms),
+            Op::Delete => self.delete(),
             Op::Restart => self.restart(),
         }
     }
@@ -261,6 +265,27 @@ impl World {
         self.step(Event::Leave(LeaveRequest { reply_to, members }), None);
         let instance = self.clients[client].instance.take();
         self.clients[client] = Client { instance, ..Client::default() };
+    }
+
+    /// A group without members goes with everything it knew; one with members keeps its offsets,
+    /// because the metadata of these members says nothing about topics.
+    fn delete(&mut self) {
+        let is_empty = self.h.group.describe().members.is_empty();
+        assert_eq!(self.h.group.check_deletion().is_ok(), is_empty);
+        let partition = TopicPartition::new(TopicName::parse("t").unwrap(), 0);
+        let checked = self.h.group.check_offset_deletion([&partition]).unwrap();
+        assert_eq!(checked.iter().all(Result::is_ok), is_empty);
+        if !is_empty {
+            return;
+        }
+        assert!(self.h.waiting.is_empty(), "nobody waits for an empty group");
+        self.h.group = Group::new(GroupId::from("g"));
+        self.h.persisted.clear();
+        self.persisted_seen = 0;
+        self.generation_written = 0;
+        self.given.clear();
+        self.synced.clear();
+        self.clients.iter_mut().for_each(|client| client.generation = 0);
     }
 
     fn cancel(&mut self, client: usize) {

@@ -12,11 +12,14 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
+mod loaded;
+mod removal;
+
 use super::group_timers::GroupTimers;
 use super::registry::Registry;
-use super::state_log::{Change, StateLog};
+use super::state_log::StateLog;
 use crate::base::clock::SharedClock;
-use crate::base::ids::{GroupId, MemberId, TopicPartition};
+use crate::base::ids::{GroupId, MemberId, TopicName, TopicPartition};
 use crate::base::limits::GROUPS_MAX;
 use crate::base::shutdown::Shutdown;
 use crate::coordinator::group::{
@@ -25,11 +28,13 @@ use crate::coordinator::group::{
 };
 use crate::engine::BoxFuture;
 use crate::engine::groups::{
-    CommitRefusal, CommitResults, CommittedOffset, GroupDescription, GroupError, Groups, Join,
-    JoinRefusal, JoinReply, LeaveMember, LeaveResult, Membership, OffsetQuery, OffsetToCommit,
-    Sync, SyncReply,
+    CommitRefusal, CommitResults, CommittedOffset, DeleteOffsetResults, GroupDescription,
+    GroupError, Groups, Join, JoinRefusal, JoinReply, LeaveMember, LeaveResult, Membership,
+    OffsetQuery, OffsetToCommit, Sync, SyncReply,
 };
 use crate::log::Promise;
+
+pub(super) use loaded::LoadedGroups;
 
 /// One group with the requests that wait for it.
 #[derive(Debug)]
@@ -100,39 +105,6 @@ impl Drop for Waiting {
     }
 }
 
-/// Groups and offsets as records gave them.
-#[derive(Debug, Default)]
-pub(super) struct LoadedGroups {
-    groups: HashMap<GroupId, GroupSnapshot>,
-    offsets: HashMap<GroupId, Vec<(TopicPartition, CommittedOffset)>>,
-}
-
-impl LoadedGroups {
-    /// Reads the view of `__consumer_offsets`.
-    pub(super) fn from_view(view: &std::collections::BTreeMap<Vec<u8>, Vec<u8>>) -> Self {
-        let mut loaded = Self::default();
-        for (key, value) in view {
-            if let Err(error) = loaded.take(key, value) {
-                tracing::error!(%error, "record of a group cannot be read and is passed over");
-            }
-        }
-        loaded
-    }
-
-    fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), records::RecordError> {
-        match records::decode_key(key)? {
-            records::RecordKey::Group(group) => {
-                self.groups.insert(group, records::decode_group_value(value)?);
-            }
-            records::RecordKey::Offset { group, partition } => {
-                let committed = records::decode_offset_value(value)?;
-                self.offsets.entry(group).or_default().push((partition, committed));
-            }
-        }
-        Ok(())
-    }
-}
-
 /// What the groups need from the rest of the broker.
 pub(super) struct GroupParts {
     pub(super) state: StateLog,
@@ -168,6 +140,7 @@ impl EmbeddedGroups {
             timers,
             next_reply: AtomicU64::new(1),
         });
+        shared.remove_orphaned_offsets();
         let ticking = Arc::clone(&shared);
         parts.shutdown.spawn(async move {
             let stopping = ticking.shutdown.clone();
@@ -192,6 +165,27 @@ impl EmbeddedGroups {
     /// Drops expired offsets and groups that hold nothing any more.
     pub(super) fn expire(&self) {
         self.shared.expire();
+    }
+
+    /// Removes the offsets that any group committed for a topic that is out of the registry.
+    pub(super) fn remove_offsets_of(&self, topic: &TopicName) {
+        self.shared.remove_offsets_of(topic);
+    }
+
+    /// An answer that waits until its records are on disk.
+    fn when_kept<T: Send + 'static>(
+        &self,
+        done: Result<(T, Option<Promise>), GroupError>,
+    ) -> BoxFuture<Result<T, GroupError>> {
+        let state = self.shared.state.clone();
+        Box::pin(async move {
+            let (answer, promise) = done?;
+            if let Some(promise) = promise {
+                let durable = state.wait(promise).await;
+                durable.map_err(|_| GroupError::CoordinatorNotAvailable)?;
+            }
+            Ok(answer)
+        })
     }
 
     /// Number of groups, and of their members.
@@ -338,38 +332,16 @@ impl Shared {
         }
     }
 
-    fn expire(&self) {
-        let now = self.clock.now_ms();
-        let cells: Vec<_> = self.cells.read().values().cloned().collect();
-        for cell in cells {
-            let mut inner = cell.inner.lock();
-            let expired = inner.group.expired_offsets(now, &self.config);
-            if !expired.is_empty() {
-                let keys = expired.iter().map(|p| records::encode_offset_key(&cell.id, p));
-                let changes: Vec<Change> = keys.flatten().map(|key| (key, None)).collect();
-                if self.state.append(&changes).is_err() {
-                    continue;
-                }
-                inner.group.remove_offsets(&expired);
-            }
-            if inner.group.is_disposable() {
-                let key = records::encode_group_key(&cell.id);
-                if key.is_ok_and(|key| self.state.append(&[(key, None)]).is_ok()) {
-                    inner.retired = true;
-                    drop(inner);
-                    self.cells.write().remove(&cell.id);
-                }
-            }
-        }
+    fn exists(&self, partition: &TopicPartition) -> bool {
+        let entry = self.registry.find(partition.topic.as_str());
+        entry.is_some_and(|entry| (0..entry.topic.partition_count).contains(&partition.partition))
     }
 
-    /// Checks each offset of a commit by itself.
+    /// Checks each offset of a commit by itself. Called under the group's lock, so that the end
+    /// of a topic comes either before the check or after the commit.
     fn check_offsets(&self, offsets: &[OffsetToCommit]) -> CommitResults {
         let check = |offset: &OffsetToCommit| {
-            let TopicPartition { topic, partition } = &offset.partition;
-            let entry =
-                self.registry.find(topic.as_str()).ok_or(CommitRefusal::UnknownPartition)?;
-            if !(0..entry.topic.partition_count).contains(partition) {
+            if !self.exists(&offset.partition) {
                 return Err(CommitRefusal::UnknownPartition);
             }
             let checked = self.config.check_offset_metadata(&offset.metadata);
@@ -378,21 +350,35 @@ impl Shared {
         offsets.iter().map(check).collect()
     }
 
-    /// Appends and applies the accepted offsets; returns what to wait for.
+    /// Appends and applies the accepted offsets; returns the results and what to wait for.
     fn commit(
         &self,
         member: &Membership,
         offsets: Vec<OffsetToCommit>,
-        results: &CommitResults,
-    ) -> Result<Option<Promise>, GroupError> {
+    ) -> Result<(CommitResults, Option<Promise>), GroupError> {
+        loop {
+            let cell = self.cell_for_commit(member)?;
+            let mut inner = cell.inner.lock();
+            if !inner.retired {
+                return self.commit_to(&cell, &mut inner, member, offsets);
+            }
+        }
+    }
+
+    fn commit_to(
+        &self,
+        cell: &GroupCell,
+        inner: &mut Inner,
+        member: &Membership,
+        offsets: Vec<OffsetToCommit>,
+    ) -> Result<(CommitResults, Option<Promise>), GroupError> {
         let now = self.clock.now_ms();
-        let cell = self.cell_for_commit(member)?;
-        let mut inner = cell.inner.lock();
         let instance = member.group_instance_id.as_deref();
         inner.group.check_commit(&member.member_id, member.generation_id, instance, now)?;
+        let results = self.check_offsets(&offsets);
         let mut changes = Vec::with_capacity(offsets.len());
         let mut accepted = Vec::with_capacity(offsets.len());
-        for (offset, _) in offsets.into_iter().zip(results).filter(|(_, result)| result.is_ok()) {
+        for (offset, _) in offsets.into_iter().zip(&results).filter(|(_, result)| result.is_ok()) {
             let committed = CommittedOffset {
                 offset: offset.offset,
                 leader_epoch: offset.leader_epoch,
@@ -403,13 +389,13 @@ impl Shared {
             accepted.push((offset.partition, committed));
         }
         if accepted.is_empty() {
-            return Ok(None);
+            return Ok((results, None));
         }
         let appended = self.state.append(&changes);
         let promise = appended.map_err(|_| GroupError::CoordinatorNotAvailable)?;
         inner.group.apply_commit(accepted);
         self.timers.schedule(&cell.id, inner.group.next_deadline());
-        Ok(Some(promise))
+        Ok((results, Some(promise)))
     }
 
     fn cell_for_commit(&self, member: &Membership) -> Result<Arc<GroupCell>, GroupError> {
@@ -534,16 +520,8 @@ impl Groups for EmbeddedGroups {
         member: Membership,
         offsets: Vec<OffsetToCommit>,
     ) -> BoxFuture<Result<CommitResults, GroupError>> {
-        let results = self.shared.check_offsets(&offsets);
-        let committed = self.shared.commit(&member, offsets, &results);
-        let state = self.shared.state.clone();
-        Box::pin(async move {
-            if let Some(promise) = committed? {
-                let durable = state.wait(promise).await;
-                durable.map_err(|_| GroupError::CoordinatorNotAvailable)?;
-            }
-            Ok(results)
-        })
+        let committed = self.shared.commit(&member, offsets);
+        self.when_kept(committed)
     }
 
     fn committed(
@@ -568,6 +546,20 @@ impl Groups for EmbeddedGroups {
                 asked.iter().map(find).collect()
             }
         })
+    }
+
+    fn delete(&self, group: &GroupId) -> BoxFuture<Result<(), GroupError>> {
+        let deleted = self.shared.delete(group);
+        self.when_kept(deleted.map(|promise| ((), Some(promise))))
+    }
+
+    fn delete_offsets(
+        &self,
+        group: &GroupId,
+        partitions: &[TopicPartition],
+    ) -> BoxFuture<Result<DeleteOffsetResults, GroupError>> {
+        let deleted = self.shared.delete_offsets(group, partitions);
+        self.when_kept(deleted)
     }
 
     fn describe(&self, group: &GroupId) -> Option<GroupDescription> {

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::log_starts::LogStarts;
 use super::registry::{Missing, Registry, TopicEntry};
 use super::store_thread::StoreThread;
 use crate::base::clock::SharedClock;
 use crate::base::ids::{Offset, PartitionId, TimestampMs, TopicName};
 use crate::base::shutdown::Shutdown;
-use crate::engine::Later;
 use crate::engine::log::{
-    AckLevel, Append, AppendError, Bounds, Fetched, Isolation, ListedOffset, Log, OffsetSpec, Read,
-    ReadError, Receipt, Records,
+    AckLevel, Append, AppendError, Bounds, DeleteRecordsError, DeleteUpTo, Fetched, Isolation,
+    ListedOffset, Log, OffsetSpec, Read, ReadError, Receipt, Records,
 };
+use crate::engine::{BoxFuture, Later};
 use crate::log::append::Appended;
 use crate::log::index::INDEX_INTERVAL_BYTES;
 use crate::log::journal::JournalKey;
@@ -31,6 +32,7 @@ pub(super) struct EmbeddedLog {
     pub(super) registry: Arc<Registry>,
     pub(super) durability: Arc<Durability>,
     pub(super) store: Arc<StoreThread>,
+    pub(super) log_starts: LogStarts,
     pub(super) clock: SharedClock,
     pub(super) shutdown: Shutdown,
 }
@@ -92,6 +94,16 @@ impl Log for EmbeddedLog {
         })
     }
 
+    fn delete_records(
+        &self,
+        topic: &TopicName,
+        partition: PartitionId,
+        up_to: DeleteUpTo,
+    ) -> BoxFuture<Result<Offset, DeleteRecordsError>> {
+        let (this, topic) = (self.clone(), topic.clone());
+        Box::pin(async move { this.delete_up_to(&topic, partition, up_to).await })
+    }
+
     fn bounds(&self, topic: &TopicName, partition: PartitionId) -> Result<Bounds, ReadError> {
         Ok(bounds_of(&self.find(topic, partition)?.1))
     }
@@ -126,6 +138,50 @@ impl EmbeddedLog {
         let key = JournalKey { topic: entry.topic.id, partition: append.partition };
         let promise = self.durability.promise(key, &partition, &appended, &header, &append.batch);
         Ok((appended, promise))
+    }
+
+    /// What is deleted must not come back and what stays must not go: first everything before
+    /// the new log start offset gets onto the disk, then the offset itself, then it holds.
+    async fn delete_up_to(
+        &self,
+        topic: &TopicName,
+        partition: PartitionId,
+        up_to: DeleteUpTo,
+    ) -> Result<Offset, DeleteRecordsError> {
+        let storage =
+            |error: &dyn std::fmt::Display| DeleteRecordsError::Storage(error.to_string());
+        let found = self.registry.partition(topic, partition).map_err(|missing| match missing {
+            Missing::Unknown => {
+                DeleteRecordsError::UnknownPartition { topic: topic.to_string(), partition }
+            }
+            Missing::Unserved(reason) => DeleteRecordsError::Storage(reason.to_string()),
+        });
+        let (entry, served) = found?;
+        if entry.topic.is_internal {
+            return Err(DeleteRecordsError::InternalTopic(topic.to_string()));
+        }
+        if !served.config().deletes {
+            return Err(DeleteRecordsError::NotDeletable(topic.to_string()));
+        }
+        let bounds = bounds_of(&served);
+        let offset = match up_to {
+            DeleteUpTo::HighWatermark => bounds.high_watermark,
+            DeleteUpTo::Offset(offset) if (0..=bounds.high_watermark).contains(&offset) => offset,
+            DeleteUpTo::Offset(requested) => {
+                return Err(DeleteRecordsError::OffsetOutOfRange { requested, bounds });
+            }
+        };
+        if offset <= bounds.log_start_offset {
+            return Ok(bounds.log_start_offset);
+        }
+        let stopped = || DeleteRecordsError::Storage("server is stopping".to_owned());
+        let syncing = Arc::clone(&served);
+        let synced = self.shutdown.run_blocking(move || syncing.sync_now()).await;
+        synced.ok_or_else(stopped)?.map_err(|error| storage(&error))?;
+        let kept = self.log_starts.keep(entry.topic.id, partition, offset).await;
+        kept.map_err(|error| storage(&error))?;
+        let deleted = self.shutdown.run_blocking(move || served.delete_before(offset)).await;
+        deleted.ok_or_else(stopped)?.map_err(|error| storage(&error))
     }
 
     fn find(

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::log_starts::LogStartsByTopic;
 use super::state_log::Change;
-use crate::base::ids::{TopicId, TopicName};
+use crate::base::ids::{Offset, PartitionId, TopicId, TopicName};
 use crate::engine::topics::Topic;
 
 const TOPIC_PREFIX: &str = "topic/";
+const LOG_START_PREFIX: &str = "log-start/";
 const CLUSTER_KEY: &str = "cluster";
 const PRODUCER_IDS_KEY: &str = "producer-ids";
 const INCARNATIONS_KEY: &str = "incarnations";
@@ -37,6 +39,12 @@ struct CounterRecord {
     next: u64,
 }
 
+/// Value of the record of a log start offset.
+#[derive(Debug, Serialize, Deserialize)]
+struct LogStartRecord {
+    offset: Offset,
+}
+
 /// Everything the metadata topic says.
 #[derive(Debug, Default)]
 pub(super) struct Metadata {
@@ -44,6 +52,7 @@ pub(super) struct Metadata {
     pub(super) cluster_id: Option<String>,
     pub(super) next_producer_id: u64,
     pub(super) next_incarnation: u64,
+    pub(super) log_starts: LogStartsByTopic,
 }
 
 impl Metadata {
@@ -71,6 +80,13 @@ impl Metadata {
                 incarnation: record.incarnation,
                 overrides: record.configs,
             });
+            return Some(());
+        }
+        if let Some(name) = key.strip_prefix(LOG_START_PREFIX) {
+            let (id, partition) = name.split_once('/')?;
+            let record: LogStartRecord = serde_json::from_slice(value).ok()?;
+            let partitions = self.log_starts.entry(TopicId::parse_hex(id)?).or_default();
+            partitions.insert(partition.parse().ok()?, record.offset);
             return Some(());
         }
         match key {
@@ -115,6 +131,20 @@ pub(super) fn delete_topic(name: &TopicName) -> Change {
     (Bytes::from(format!("{TOPIC_PREFIX}{name}")), None)
 }
 
+fn log_start_key(topic: TopicId, partition: PartitionId) -> String {
+    format!("{LOG_START_PREFIX}{topic}/{partition}")
+}
+
+/// The record that keeps where the records of a partition begin.
+pub(super) fn set_log_start(topic: TopicId, partition: PartitionId, offset: Offset) -> Change {
+    change(log_start_key(topic, partition), &LogStartRecord { offset })
+}
+
+/// The record that forgets where the records of a partition began.
+pub(super) fn delete_log_start(topic: TopicId, partition: PartitionId) -> Change {
+    (Bytes::from(log_start_key(topic, partition)), None)
+}
+
 /// The record that fixes the identity of the cluster.
 pub(super) fn set_cluster_id(cluster_id: &str) -> Change {
     change(CLUSTER_KEY.to_owned(), &ClusterRecord { cluster_id: cluster_id.to_owned() })
@@ -142,12 +172,17 @@ mod tests {
         let [created, incarnation] = create_topic(&topic);
         let mut view = BTreeMap::new();
         let ids = set_next_producer_id(2000);
-        for (key, value) in [created, incarnation, ids, set_cluster_id("abc")] {
+        let start = set_log_start(TopicId::from_u128(77), 2, 41);
+        for (key, value) in [created, incarnation, ids, set_cluster_id("abc"), start] {
             view.insert(key.to_vec(), value.unwrap().to_vec());
         }
         view.insert(b"topic/bad".to_vec(), b"{".to_vec());
         let metadata = Metadata::from_view(&view);
         assert_eq!(metadata.topics, [topic]);
+        let starts = BTreeMap::from([(2, 41)]);
+        assert_eq!(metadata.log_starts, [(TopicId::from_u128(77), starts)].into());
+        let kept = set_log_start(TopicId::from_u128(77), 2, 41).0;
+        assert_eq!(delete_log_start(TopicId::from_u128(77), 2), (kept, None));
         assert_eq!(metadata.next_incarnation, 6);
         assert_eq!(metadata.next_producer_id, 2000);
         assert_eq!(metadata.cluster_id.as_deref(), Some("abc"));

@@ -23,6 +23,7 @@ mod groups;
 mod instances;
 mod janitor;
 mod log;
+mod log_starts;
 mod metadata;
 mod open;
 mod producer_ids;
@@ -33,6 +34,7 @@ mod topic_config;
 mod topics;
 
 pub use open::OpenError;
+use open::View;
 pub use topics::TopicDefaults;
 
 use groups::{EmbeddedGroups, GroupParts, LoadedGroups};
@@ -130,16 +132,12 @@ impl Embedded {
             Some(known) => known,
             None => new_cluster_id(&metadata_log).await?,
         };
+        let known = std::mem::take(&mut opened.metadata.log_starts);
+        let log_starts = log_starts::LogStarts::new(metadata_log.clone(), known);
         let next_producer_id = opened.metadata.next_producer_id;
-        let loaded = LoadedGroups::from_view(&view(StateTopic::Offsets));
-        let parts = GroupParts {
-            state: state(StateTopic::Offsets)?,
-            registry: Arc::clone(&registry),
-            config: options.groups.clone(),
-            clock: Arc::clone(&options.clock),
-            shutdown: shutdown.clone(),
-        };
-        let groups = EmbeddedGroups::start(parts, loaded);
+        let offsets_log = state(StateTopic::Offsets)?;
+        let offsets_view = view(StateTopic::Offsets);
+        let groups = start_groups(offsets_log, &offsets_view, &registry, &options, &shutdown);
         let instances_view = view(StateTopic::Instances);
         let instances_log = state(StateTopic::Instances)?;
         let engine = Engine {
@@ -147,12 +145,15 @@ impl Embedded {
                 registry: Arc::clone(&registry),
                 durability: Arc::clone(&durability),
                 store: Arc::clone(&store),
+                log_starts: log_starts.clone(),
                 clock: Arc::clone(&options.clock),
                 shutdown: shutdown.clone(),
             }),
             topics: Arc::new(topics::EmbeddedTopics {
                 registry: Arc::clone(&registry),
                 state: metadata_log.clone(),
+                log_starts,
+                groups: groups.clone(),
                 store: Arc::clone(&store),
                 data: Arc::clone(&data),
                 clock: Arc::clone(&options.clock),
@@ -249,6 +250,23 @@ fn state_log(
     let missing = || std::io::Error::other("internal topic is missing");
     let partition = partition.ok_or_else(missing)?;
     Ok(StateLog::new(topic, partition, Arc::clone(durability), Arc::clone(clock)))
+}
+
+fn start_groups(
+    state: StateLog,
+    view: &View,
+    registry: &Arc<Registry>,
+    options: &EmbeddedOptions,
+    shutdown: &Shutdown,
+) -> EmbeddedGroups {
+    let parts = GroupParts {
+        state,
+        registry: Arc::clone(registry),
+        config: options.groups.clone(),
+        clock: Arc::clone(&options.clock),
+        shutdown: shutdown.clone(),
+    };
+    EmbeddedGroups::start(parts, LoadedGroups::from_view(view))
 }
 
 /// Makes an identity for a new cluster and keeps it.

@@ -89,7 +89,14 @@ pub(super) fn open(data: &DataDir, now: TimestampMs) -> Result<Opened, OpenError
     let mut metadata = metadata.unwrap_or_default();
     for topic in std::mem::take(&mut metadata.topics) {
         let settings = TopicSettings::from_overrides(&topic.overrides);
-        let entry = open_entry(data, topic, settings, now, |key| load_saved(&store, key));
+        let starts = metadata.log_starts.get(&topic.id);
+        let saved = |key: PartitionKey| {
+            let mut saved = load_saved(&store, key);
+            let start = starts.and_then(|starts| starts.get(&key.partition)).copied();
+            saved.log_start_offset = saved.log_start_offset.max(start.unwrap_or(0));
+            saved
+        };
+        let entry = open_entry(data, topic, settings, now, saved);
         for (key, partition) in entry.served() {
             restore(partition, &journal.take(journal_key(key)), now)?;
         }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::groups::EmbeddedGroups;
+use super::log_starts::LogStarts;
 use super::metadata;
 use super::open::open_entry;
 use super::registry::{Registry, TopicEntry};
@@ -37,6 +39,8 @@ pub struct TopicDefaults {
 pub(super) struct EmbeddedTopics {
     pub(super) registry: Arc<Registry>,
     pub(super) state: StateLog,
+    pub(super) log_starts: LogStarts,
+    pub(super) groups: EmbeddedGroups,
     pub(super) store: Arc<StoreThread>,
     pub(super) data: Arc<DataDir>,
     pub(super) clock: SharedClock,
@@ -169,9 +173,11 @@ impl EmbeddedTopics {
         if entry.topic.is_internal {
             return Err(DeleteTopicError::Internal(name.to_owned()));
         }
-        let tombstone = [metadata::delete_topic(&entry.topic.name)];
-        self.state.commit(&tombstone).await.map_err(|error| storage(&error))?;
+        let mut tombstones = vec![metadata::delete_topic(&entry.topic.name)];
+        tombstones.extend(self.log_starts.take(entry.topic.id));
+        self.state.commit(&tombstones).await.map_err(|error| storage(&error))?;
         self.registry.remove(name);
+        self.groups.remove_offsets_of(&entry.topic.name);
         entry.served().for_each(|(_, partition)| partition.abandon());
         self.store.forget(entry.served().map(|(key, _)| key).collect());
         let condemned = self.data.condemn_topic(entry.topic.id).map_err(|e| storage(&e))?;

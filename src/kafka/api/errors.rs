@@ -5,8 +5,8 @@
 //! for a state that is expected.
 
 use crate::base::ids::InvalidTopicName;
-use crate::engine::groups::{CommitRefusal, GroupError};
-use crate::engine::log::{AppendError, ReadError};
+use crate::engine::groups::{CommitRefusal, DeleteOffsetRefusal, GroupError};
+use crate::engine::log::{AppendError, DeleteRecordsError, ReadError};
 use crate::engine::producers::ProducerIdError;
 use crate::engine::topics::{CreateTopicError, DeleteTopicError};
 use crate::protocol::ErrorCode;
@@ -49,6 +49,16 @@ pub(super) const fn read(error: &ReadError) -> ErrorCode {
         ReadError::UnknownPartition { .. } => ErrorCode::UnknownTopicOrPartition,
         ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         ReadError::Storage(_) => ErrorCode::KafkaStorageError,
+    }
+}
+
+pub(super) const fn delete_records(error: &DeleteRecordsError) -> ErrorCode {
+    match error {
+        DeleteRecordsError::UnknownPartition { .. } => ErrorCode::UnknownTopicOrPartition,
+        DeleteRecordsError::InternalTopic(_) => ErrorCode::InvalidTopicException,
+        DeleteRecordsError::NotDeletable(_) => ErrorCode::PolicyViolation,
+        DeleteRecordsError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        DeleteRecordsError::Storage(_) => ErrorCode::KafkaStorageError,
     }
 }
 
@@ -108,6 +118,13 @@ pub(super) const fn commit(refusal: &CommitRefusal) -> ErrorCode {
     match refusal {
         CommitRefusal::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
         CommitRefusal::MetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+    }
+}
+
+pub(super) const fn delete_offset(refusal: DeleteOffsetRefusal) -> ErrorCode {
+    match refusal {
+        DeleteOffsetRefusal::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        DeleteOffsetRefusal::Subscribed => ErrorCode::GroupSubscribedToTopic,
     }
 }
 

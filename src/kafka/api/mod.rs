@@ -20,8 +20,11 @@ mod a16_list_groups;
 mod a18_api_versions;
 mod a19_create_topics;
 mod a20_delete_topics;
+mod a21_delete_records;
 mod a22_init_producer_id;
 mod a32_describe_configs;
+mod a42_delete_groups;
+mod a47_offset_delete;
 mod a60_describe_cluster;
 mod configs;
 mod errors;
@@ -102,7 +105,7 @@ macro_rules! table {
 }
 
 /// Every API that is offered, by ascending key.
-pub(super) static TABLE: [Api; 19] = table! {
+pub(super) static TABLE: [Api; 22] = table! {
     Produce a00_produce pipelined;
     Fetch a01_fetch;
     ListOffsets a02_list_offsets;
@@ -119,8 +122,11 @@ pub(super) static TABLE: [Api; 19] = table! {
     ApiVersions a18_api_versions;
     CreateTopics a19_create_topics;
     DeleteTopics a20_delete_topics;
+    DeleteRecords a21_delete_records;
     InitProducerId a22_init_producer_id;
     DescribeConfigs a32_describe_configs;
+    DeleteGroups a42_delete_groups;
+    OffsetDelete a47_offset_delete;
     DescribeCluster a60_describe_cluster;
 };
 
@@ -220,12 +226,13 @@ macro_rules! messages {
 }
 
 messages! {
-    ApiVersionsResponseData, CreateTopicsResponseData, DeleteTopicsResponseData,
+    ApiVersionsResponseData, CreateTopicsResponseData, DeleteGroupsResponseData,
+    DeleteRecordsResponseData, DeleteTopicsResponseData,
     DescribeClusterResponseData, DescribeConfigsResponseData, DescribeGroupsResponseData,
     FindCoordinatorResponseData, HeartbeatResponseData, InitProducerIdResponseData,
     JoinGroupResponseData, LeaveGroupResponseData, ListGroupsResponseData,
     ListOffsetsResponseData, MetadataResponseData, OffsetCommitResponseData,
-    OffsetFetchResponseData, ProduceResponseData, SyncGroupResponseData,
+    OffsetDeleteResponseData, OffsetFetchResponseData, ProduceResponseData, SyncGroupResponseData,
 }
 
 /// Copies text for an answer.

@@ -33,7 +33,7 @@ fn ranges(response: &ApiVersionsResponseData) -> Vec<(i16, i16, i16)> {
     keys.map(|api| (api.api_key, api.min_version, api.max_version)).collect()
 }
 
-const ADVERTISED: [(i16, i16, i16); 19] = [
+const ADVERTISED: [(i16, i16, i16); 22] = [
     (0, 0, 11),
     (1, 4, 12),
     (2, 1, 8),
@@ -50,8 +50,11 @@ const ADVERTISED: [(i16, i16, i16); 19] = [
     (18, 0, 4),
     (19, 2, 7),
     (20, 1, 6),
+    (21, 0, 2),
     (22, 0, 4),
     (32, 1, 4),
+    (42, 0, 2),
+    (47, 0, 0),
     (60, 0, 1),
 ];
 
@@ -138,6 +141,12 @@ async fn every_api_answers_in_every_version_it_serves() {
             .with_client_software_name(text("test"))
             .with_client_software_version(text("1")) => ApiVersionsResponseData;
         CreateTopics: |version| create_topics(&["a b", TOPIC]) => CreateTopicsResponseData;
+        DeleteRecords: |version| wire::DeleteRecordsRequestData::default()
+            => DeleteRecordsResponseData;
+        DeleteGroups: |version| wire::DeleteGroupsRequestData::default()
+            => DeleteGroupsResponseData;
+        OffsetDelete: |version| wire::OffsetDeleteRequestData::default()
+            => OffsetDeleteResponseData;
         DeleteTopics: |version| wire::DeleteTopicsRequestData::default()
             => DeleteTopicsResponseData;
         InitProducerId: |version| wire::InitProducerIdRequestData::default()

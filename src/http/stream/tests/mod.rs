@@ -86,6 +86,15 @@ impl Log for Spy {
         self.log.list_offset(topic, partition, spec, isolation)
     }
 
+    fn delete_records(
+        &self,
+        topic: &TopicName,
+        partition: PartitionId,
+        up_to: crate::engine::log::DeleteUpTo,
+    ) -> crate::engine::BoxFuture<Result<Offset, crate::engine::log::DeleteRecordsError>> {
+        self.log.delete_records(topic, partition, up_to)
+    }
+
     fn bounds(&self, topic: &TopicName, partition: PartitionId) -> Result<Bounds, ReadError> {
         self.log.bounds(topic, partition)
     }

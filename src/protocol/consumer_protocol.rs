@@ -6,14 +6,14 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::base::ids::{PartitionId, TopicName, TopicPartition};
-use crate::protocol::KafkaString;
-use crate::protocol::messages::{
+use super::KafkaString;
+use super::messages::{
     ConsumerProtocolAssignmentData, ConsumerProtocolSubscriptionData, consumer_protocol_assignment,
 };
+use crate::base::ids::{PartitionId, TopicName, TopicPartition};
 
 /// The protocol type of consumers.
-pub(super) const PROTOCOL_TYPE: &str = "consumer";
+pub const PROTOCOL_TYPE: &str = "consumer";
 
 /// Newest version of a subscription that is read: v1 owned partitions (KIP-429), v2 generation
 /// (KIP-792), v3 rack (KIP-881).
@@ -28,11 +28,14 @@ const ASSIGNMENT_VERSION: i16 = 0;
 /// Why another member's bytes cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("consumer protocol: {0}")]
-pub(super) struct ConsumerProtocolError(String);
+pub struct ConsumerProtocolError(String);
 
-/// Encodes a subscription to `topics`. No partition is owned: an eager member gives all of them
+/// Encodes a subscription to `topics`.
+///
+/// No partition is owned: an eager member gives all of them
 /// up before it joins, and unchanged bytes tell the coordinator that nothing changed.
-pub(super) fn encode_subscription(topics: &[TopicName]) -> Bytes {
+#[must_use]
+pub fn encode_subscription(topics: &[TopicName]) -> Bytes {
     let topics = topics.iter().map(|topic| KafkaString::from(topic.as_str().to_owned()));
     let body = ConsumerProtocolSubscriptionData::default().with_topics(topics.collect());
     let mut out = BytesMut::new();
@@ -45,7 +48,10 @@ pub(super) fn encode_subscription(topics: &[TopicName]) -> Bytes {
 }
 
 /// Reads the topics of a subscription; names that no topic can have are left out.
-pub(super) fn decode_subscription(bytes: &Bytes) -> Result<Vec<TopicName>, ConsumerProtocolError> {
+///
+/// # Errors
+/// [`ConsumerProtocolError`] for bytes that are no subscription.
+pub fn decode_subscription(bytes: &Bytes) -> Result<Vec<TopicName>, ConsumerProtocolError> {
     let (version, mut body) = split_version(bytes)?;
     let version = version.min(SUBSCRIPTION_READ_VERSION_MAX);
     let data = ConsumerProtocolSubscriptionData::read(&mut body, version).map_err(unreadable)?;
@@ -57,7 +63,8 @@ pub(super) fn decode_subscription(bytes: &Bytes) -> Result<Vec<TopicName>, Consu
 }
 
 /// Encodes an assignment; the partitions of one topic must be next to each other.
-pub(super) fn encode_assignment(partitions: &[TopicPartition]) -> Bytes {
+#[must_use]
+pub fn encode_assignment(partitions: &[TopicPartition]) -> Bytes {
     let topics = partitions.chunk_by(|a, b| a.topic == b.topic).filter_map(|chunk| {
         let name = chunk.first()?.topic.as_str().to_owned();
         let numbers: Vec<PartitionId> = chunk.iter().map(|p| p.partition).collect();
@@ -74,9 +81,10 @@ pub(super) fn encode_assignment(partitions: &[TopicPartition]) -> Bytes {
 }
 
 /// Reads an assignment, sorted; the empty bytes of a member that was given nothing are empty.
-pub(super) fn decode_assignment(
-    bytes: &Bytes,
-) -> Result<Vec<TopicPartition>, ConsumerProtocolError> {
+///
+/// # Errors
+/// [`ConsumerProtocolError`] for bytes that are no assignment.
+pub fn decode_assignment(bytes: &Bytes) -> Result<Vec<TopicPartition>, ConsumerProtocolError> {
     if bytes.is_empty() {
         return Ok(Vec::new());
     }
