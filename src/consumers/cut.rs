@@ -1,12 +1,13 @@
 //! Cuts what a poll delivers out of whole batches, without copying a record.
 //!
 //! Pure: bytes and a budget in, ranges of batches out. Every batch is checked against its CRC
-//! before a record of it is delivered; control batches and what lies before the position are
-//! passed over.
+//! before a record of it is delivered; control batches, batches of aborted transactions and what
+//! lies before the position are passed over.
 
 use bytes::Bytes;
 
 use crate::base::ids::Offset;
+use crate::engine::log::AbortedTransaction;
 use crate::protocol::record_batch::header::verify_crc;
 use crate::protocol::record_batch::{BatchError, BatchHeader, BatchRecords, Record};
 
@@ -80,11 +81,11 @@ impl Cut {
         Self { ranges: Vec::new(), next, budget, opened: None, damage: None }
     }
 
-    /// Takes from the batches in `bytes`, which lie back to back.
-    pub(super) fn take_batches(&mut self, bytes: &Bytes) {
+    /// Takes from the batches in `bytes`, which lie back to back, except those of `aborted`.
+    pub(super) fn take_batches(&mut self, bytes: &Bytes, aborted: &[AbortedTransaction]) {
         let mut rest = bytes.clone();
         while !rest.is_empty() && !self.budget.is_spent() && self.damage.is_none() {
-            match self.take_batch(&rest) {
+            match self.take_batch(&rest, aborted) {
                 Ok(length) => rest = rest.slice(length.min(rest.len())..),
                 Err(damage) => self.damage = Some(damage),
             }
@@ -92,14 +93,18 @@ impl Cut {
     }
 
     /// Takes from the first batch in `bytes` and returns its length.
-    fn take_batch(&mut self, bytes: &Bytes) -> Result<usize, BatchError> {
+    fn take_batch(
+        &mut self,
+        bytes: &Bytes,
+        aborted: &[AbortedTransaction],
+    ) -> Result<usize, BatchError> {
         let header = BatchHeader::parse(bytes)?;
         let length = header.total_bytes();
         if header.last_offset() < self.next {
             return Ok(length);
         }
         verify_crc(&header, bytes)?;
-        if header.is_control() {
+        if header.is_control() || aborted.iter().any(|aborted| aborted.covers(&header)) {
             self.next = header.next_offset();
         } else {
             self.take_records(BatchRecords::open(header, bytes)?);
@@ -146,7 +151,7 @@ impl Cut {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::record_batch::BatchBuilder;
+    use crate::protocol::record_batch::{BatchBuilder, ProducerStamp};
 
     fn batch(base: Offset, values: &[&[u8]]) -> Vec<u8> {
         let mut builder = BatchBuilder::new().at_offset(base);
@@ -158,7 +163,7 @@ mod tests {
 
     fn cut(bytes: Vec<u8>, next: Offset, bytes_max: usize) -> Cut {
         let mut cut = Cut::new(next, Budget::new(bytes_max));
-        cut.take_batches(&Bytes::from(bytes));
+        cut.take_batches(&Bytes::from(bytes), &[]);
         cut
     }
 
@@ -196,6 +201,21 @@ mod tests {
         let cut = cut(batch(0, &[b"too long", b"b"]), 0, 3);
         assert_eq!(offsets(&cut), [0]);
         assert!(cut.budget.is_spent());
+    }
+
+    #[test]
+    fn aborted_transactions_and_markers_are_passed_over() {
+        let stamp = |id| ProducerStamp { id, epoch: 0, base_sequence: 0 };
+        let in_transaction = |base, id, value: &[u8]| {
+            let mut builder = BatchBuilder::new().at_offset(base).for_producer(stamp(id));
+            builder.push(1, None, Some(value), std::iter::empty());
+            builder.as_transactional().finish().to_vec()
+        };
+        let bytes = [in_transaction(0, 1, b"gone"), in_transaction(1, 2, b"kept")].concat();
+        let aborted = AbortedTransaction { producer_id: 1, first_offset: 0, last_offset: 2 };
+        let mut cut = Cut::new(0, Budget::new(100));
+        cut.take_batches(&Bytes::from(bytes), &[aborted]);
+        assert_eq!((offsets(&cut), cut.next), (vec![1], 2));
     }
 
     #[test]

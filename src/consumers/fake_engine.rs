@@ -215,7 +215,8 @@ impl Log for FakeEngine {
                     break;
                 }
             }
-            Ok(Fetched { records: Records::Memory(Bytes::from(bytes)), bounds })
+            let records = Records::Memory(Bytes::from(bytes));
+            Ok(Fetched { records, bounds, aborted: Vec::new() })
         });
         Later::Now(found.and_then(|found| found))
     }

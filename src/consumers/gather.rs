@@ -157,12 +157,13 @@ async fn take_fetched(poll: &mut Poll<'_>, index: usize, fetched: Fetched) -> bo
         return false;
     }
     let (next, budget) = (cursor.next, poll.budget);
-    match cut_off_reactor(poll, fetched.records, next, budget).await {
+    let high_watermark = fetched.bounds.high_watermark;
+    match cut_off_reactor(poll, fetched, next, budget).await {
         Ok(cut) => {
             if cut.next == next && cut.damage.is_none() && !cut.budget.is_full {
                 // Nothing at or behind the position: the same as an empty read.
                 if let Some(cursor) = poll.cursors.get_mut(index) {
-                    cursor.seen = cursor.seen.max(fetched.bounds.high_watermark);
+                    cursor.seen = cursor.seen.max(high_watermark);
                 }
                 return false;
             }
@@ -181,15 +182,16 @@ async fn take_fetched(poll: &mut Poll<'_>, index: usize, fetched: Fetched) -> bo
 /// where they hold nobody up.
 async fn cut_off_reactor(
     poll: &Poll<'_>,
-    records: Records,
+    fetched: Fetched,
     next: Offset,
     budget: Budget,
 ) -> Result<Cut, ConsumerError> {
     let storage = |e: std::io::Error| ConsumerError::Read(ReadError::Storage(e.to_string()));
+    let Fetched { records, aborted, .. } = fetched;
     let is_small = matches!(&records, Records::Memory(bytes) if bytes.len() <= INLINE_BYTES_MAX);
     let cut = move || {
         let mut cut = Cut::new(next, budget);
-        cut.take_batches(&records.into_bytes().map_err(storage)?);
+        cut.take_batches(&records.into_bytes().map_err(storage)?, &aborted);
         Ok(cut)
     };
     if is_small {

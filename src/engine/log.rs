@@ -8,7 +8,7 @@ use crate::base::ids::{Offset, PartitionId, TimestampMs, TopicName};
 use crate::log::LogSlice;
 use crate::protocol::record_batch::BatchError;
 
-pub use crate::log::AckLevel;
+pub use crate::log::{AbortedTransaction, AckLevel};
 
 /// One validated batch for one partition.
 #[derive(Debug, Clone)]
@@ -162,6 +162,9 @@ pub struct Fetched {
     pub records: Records,
     /// The partition's bounds.
     pub bounds: Bounds,
+    /// Aborted transactions that `records` may have records of: a reader of committed records
+    /// passes over the batches that one of them covers. None for other readers.
+    pub aborted: Vec<AbortedTransaction>,
 }
 
 /// Why a read found nothing.

@@ -216,7 +216,7 @@ impl Log for FakeLog {
             } else {
                 Records::Memory(Bytes::from(bytes))
             };
-            Fetched { records, bounds }
+            Fetched { records, bounds, aborted: Vec::new() }
         }))
     }
 

@@ -12,6 +12,7 @@ use super::producer_state::{SequenceCheck, SequenceError};
 use super::segment::Segment;
 use crate::base::ids::{Offset, TimestampMs};
 use crate::protocol::record_batch::BatchHeader;
+use crate::protocol::record_batch::control::Marker;
 use crate::protocol::record_batch::header::{stamp_append_time, stored_prefix, verify_crc};
 
 /// Leader epoch of every batch: leadership never moves on one node (KIP-101).
@@ -67,6 +68,7 @@ impl Partition {
             return Err(AppendError::Offline);
         }
         if header.has_producer_id()
+            && !header.is_control()
             && let SequenceCheck::Duplicate { base_offset, timestamp } =
                 writer.producers.check(header)?
         {
@@ -135,6 +137,9 @@ impl Partition {
         max_timestamp: TimestampMs,
     ) -> io::Result<Offset> {
         write_batch(writer, header, batch, base_offset)?;
+        if header.is_transactional() {
+            self.note_transaction(header, batch, base_offset);
+        }
         let position = u32::try_from(writer.position).unwrap_or(u32::MAX);
         if let Some(entry) = writer.index_builder.observe(position, base_offset, max_timestamp) {
             writer.active.push_index(entry);
@@ -146,6 +151,15 @@ impl Partition {
         let segment_max = writer.active.max_timestamp().max(max_timestamp);
         writer.active.publish(writer.position, segment_max);
         Ok(end_offset)
+    }
+
+    /// Takes in a batch of a transaction, or the marker that ends one, once it is written and
+    /// before it is published: readers must never see its end without what it changes here.
+    fn note_transaction(&self, header: &BatchHeader, batch: &Bytes, base_offset: Offset) {
+        let marker = header.is_control().then(|| Marker::parse(header, batch).ok()).flatten();
+        let mut transactions = self.transactions.write();
+        transactions.observe(header, base_offset, marker);
+        self.first_unstable.store(transactions.first_unstable(), Ordering::Release);
     }
 
     fn appended(&self, base: Offset, end: Offset, log_append_time: TimestampMs) -> Appended {

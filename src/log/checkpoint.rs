@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::partition::Partition;
+use super::producer_snapshot;
 use super::segment::Segment;
 use crate::base::ids::{Offset, TimestampMs};
 
@@ -49,7 +50,7 @@ pub struct Checkpoint {
     pub index: Vec<IndexChunk>,
     /// Base offsets of segments whose row and index must go.
     pub removed: Vec<Offset>,
-    /// Producer table, when it changed.
+    /// Producers and transactions, when they changed.
     pub producers: Option<Vec<u8>>,
 }
 
@@ -104,7 +105,8 @@ impl Partition {
             segments: rows.collect(),
             index,
             removed: std::mem::take(&mut writer.removed),
-            producers: changed.then(|| writer.producers.encode()),
+            producers: changed
+                .then(|| producer_snapshot::encode(&writer.producers, &self.transactions.read())),
         })
     }
 

@@ -3,7 +3,8 @@
 //! Closed segments are rewritten one by one into `<base>.cleaned`, synced and renamed over the
 //! original, so a crash leaves either the old or the new file. A batch keeps its base and last
 //! offset and its producer fields even when records leave it; it is written uncompressed then.
-//! Tombstones stay until they are older than `delete.retention.ms`.
+//! Tombstones stay until they are older than `delete.retention.ms`. Nothing from the last stable
+//! offset on is touched; records of aborted transactions go, markers stay.
 
 use std::collections::HashMap;
 use std::fs::OpenOptions;
@@ -17,6 +18,7 @@ use super::index::{IndexBuilder, SparseIndex};
 use super::layout::sync_dir;
 use super::partition::Partition;
 use super::segment::{Segment, invalid_data};
+use super::transactions::AbortedTransaction;
 use crate::base::ids::{Offset, TimestampMs};
 use crate::protocol::record_batch::{
     BatchBuilder, BatchError, BatchHeader, BatchRecords, ProducerStamp,
@@ -66,8 +68,13 @@ impl Partition {
         let (sealed, end) = {
             let segments = self.segments.read();
             let Some((active, sealed)) = segments.split_last() else { return Ok(None) };
-            (sealed.to_vec(), active.base_offset)
+            let stable = self.last_stable_offset();
+            let next_bases = segments.iter().skip(1).map(|next| next.base_offset);
+            let count = next_bases.take_while(|next| *next <= stable).count().min(sealed.len());
+            let end = segments.get(count).map_or(active.base_offset, |next| next.base_offset);
+            (sealed.get(..count).unwrap_or_default().to_vec(), end)
         };
+        let aborted = self.aborted_between(0, Offset::MAX);
         let total = sealed.iter().map(|s| s.len()).sum::<u64>();
         let is_dirty = |s: &&Arc<Segment>| s.base_offset >= clean_until;
         let dirty = sealed.iter().filter(is_dirty).map(|s| s.len()).sum::<u64>();
@@ -80,12 +87,12 @@ impl Partition {
         }
         let mut last = LastOffsets::new();
         for segment in self.segments.read().clone() {
-            collect_last_offsets(&segment, &mut last)?;
+            collect_last_offsets(&segment, &aborted, &mut last)?;
         }
         let tombstones_before = now - self.config().delete_retention_ms;
         let mut done = Compacted::default();
         for segment in sealed {
-            let keeps = Keeps { last: &last, tombstones_before };
+            let keeps = Keeps { last: &last, aborted: &aborted, tombstones_before };
             done.bytes_before += segment.len();
             let cleaned = self.rewrite(&segment, &keeps)?;
             done.bytes_after += cleaned;
@@ -120,6 +127,7 @@ impl Partition {
 
 struct Keeps<'a> {
     last: &'a LastOffsets,
+    aborted: &'a [AbortedTransaction],
     tombstones_before: TimestampMs,
 }
 
@@ -155,6 +163,9 @@ impl Output {
         if header.is_control() {
             return self.write(header, bytes);
         }
+        if keeps.aborted.iter().any(|aborted| aborted.covers(header)) {
+            return Ok(());
+        }
         let records = BatchRecords::open(*header, bytes).map_err(invalid_data)?;
         let all = records.iter().collect::<Result<Vec<_>, BatchError>>().map_err(invalid_data)?;
         let kept: Vec<_> = all.iter().filter(|record| keeps.record(record)).collect();
@@ -164,7 +175,8 @@ impl Output {
         if kept.is_empty() {
             return Ok(());
         }
-        let mut builder = BatchBuilder::with_capacity(bytes.len()).at_offset(header.base_offset);
+        let mut builder =
+            BatchBuilder::with_capacity(bytes.len()).like(header).at_offset(header.base_offset);
         if header.has_producer_id() {
             builder = builder.for_producer(ProducerStamp {
                 id: header.producer_id,
@@ -222,9 +234,13 @@ fn for_each_batch(
     Ok(())
 }
 
-fn collect_last_offsets(segment: &Segment, last: &mut LastOffsets) -> io::Result<()> {
+fn collect_last_offsets(
+    segment: &Segment,
+    aborted: &[AbortedTransaction],
+    last: &mut LastOffsets,
+) -> io::Result<()> {
     for_each_batch(segment, |header, bytes| {
-        if header.is_control() {
+        if header.is_control() || aborted.iter().any(|aborted| aborted.covers(header)) {
             return Ok(());
         }
         let records = BatchRecords::open(*header, bytes).map_err(invalid_data)?;

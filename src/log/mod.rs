@@ -20,14 +20,17 @@ pub mod index;
 pub mod journal;
 pub mod layout;
 pub mod partition;
+mod producer_snapshot;
 pub mod producer_state;
 pub mod read;
 pub mod recovery;
 pub mod retention;
 pub mod segment;
+pub mod transactions;
 
 pub use append::{AppendError, Appended};
 pub use durability::{AckLevel, Committer, Durability, Promise, SYNC_THREADS};
 pub use partition::{LogConfig, Partition};
 pub use read::{LogSlice, ReadError};
 pub use recovery::{RecoveryError, SavedPartition};
+pub use transactions::{AbortedTransaction, OpenTransaction};

@@ -11,6 +11,7 @@ use super::durability::SyncState;
 use super::index::IndexBuilder;
 use super::producer_state::ProducerTable;
 use super::segment::Segment;
+use super::transactions::{AbortedTransaction, OpenTransaction, TransactionTable};
 use crate::base::ids::{Offset, TimestampMs, TopicPartition};
 
 /// The settings of a log that come from its topic's configuration.
@@ -74,7 +75,7 @@ pub(super) struct Writer {
 
 /// One partition of one topic.
 ///
-/// Lock order: `cleaning`, then `writer`, then `segments`, then `sync`. None is held across an await.
+/// Lock order: `cleaning`, `writer`, `segments`, `transactions`, `sync`. None is held across an await.
 #[derive(Debug)]
 pub struct Partition {
     pub(super) name: TopicPartition,
@@ -88,6 +89,10 @@ pub struct Partition {
     /// before the watch is sent: a reader that got a batch, from whichever it saw first, must
     /// never be told that the offset behind it is out of range.
     pub(super) log_end: AtomicI64,
+    /// First offset of the oldest open transaction, `Offset::MAX` without one. Stored before
+    /// `log_end`: who sees the end of a transaction's batch sees what it changed here.
+    pub(super) first_unstable: AtomicI64,
+    pub(super) transactions: RwLock<TransactionTable>,
     /// Wakes who waits for more; may lag behind `log_end` for a moment.
     pub(super) high_watermark: watch::Sender<Offset>,
     /// Offset before which everything is on disk.
@@ -125,6 +130,32 @@ impl Partition {
     #[must_use]
     pub fn high_watermark(&self) -> Offset {
         self.log_end.load(Ordering::Acquire)
+    }
+
+    /// Offset after the last record that no open transaction can undo.
+    #[must_use]
+    pub fn last_stable_offset(&self) -> Offset {
+        // In this order: a batch that is seen in the end is seen in what is unstable.
+        let end = self.high_watermark();
+        end.min(self.first_unstable.load(Ordering::Acquire))
+    }
+
+    /// Transactions without a marker.
+    #[must_use]
+    pub fn open_transactions(&self) -> Vec<OpenTransaction> {
+        self.transactions.read().open()
+    }
+
+    /// Tells whether the producer has a transaction open here.
+    #[must_use]
+    pub fn is_in_transaction(&self, producer_id: i64) -> bool {
+        self.transactions.read().is_open(producer_id)
+    }
+
+    /// Aborted transactions with records from `from` on and before `until`.
+    #[must_use]
+    pub fn aborted_between(&self, from: Offset, until: Offset) -> Vec<AbortedTransaction> {
+        self.transactions.read().aborted_between(from, until)
     }
 
     /// Offset before which every record is on disk.

@@ -14,9 +14,6 @@ use crate::protocol::record_batch::header::add_sequence;
 /// Batches remembered per producer: as many as a client may have in flight.
 const BATCHES_REMEMBERED: usize = 5;
 
-/// Version of the encoded snapshot.
-const SNAPSHOT_VERSION: u8 = 1;
-
 /// One remembered batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct BatchMemory {
@@ -175,10 +172,8 @@ impl ProducerTable {
         self.entries.keys().max().copied()
     }
 
-    /// Encodes the table for the store.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![SNAPSHOT_VERSION];
+    /// Appends the table to a snapshot.
+    pub(super) fn encode_into(&self, out: &mut Vec<u8>) {
         for (id, entry) in &self.entries {
             out.extend_from_slice(&id.to_be_bytes());
             out.extend_from_slice(&entry.epoch.to_be_bytes());
@@ -191,17 +186,10 @@ impl ProducerTable {
                 out.extend_from_slice(&batch.timestamp.to_be_bytes());
             }
         }
-        out
     }
 
-    /// Decodes what [`ProducerTable::encode`] wrote; none for a damaged or unknown snapshot,
-    /// which makes the caller replay the log.
-    #[must_use]
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (version, mut rest) = bytes.split_first()?;
-        if *version != SNAPSHOT_VERSION {
-            return None;
-        }
+    /// Decodes the rest of a snapshot; none for damaged bytes.
+    pub(super) fn decode(mut rest: &[u8]) -> Option<Self> {
         let mut table = Self::default();
         while !rest.is_empty() {
             let id = i64::from_be_bytes(take(&mut rest)?);
@@ -275,7 +263,8 @@ mod tests {
         }
         assert!(table.check(&batch(0, 0, 1)).is_err(), "the sixth batch pushed out the first");
         assert!(matches!(table.check(&batch(0, 1, 1)), Ok(SequenceCheck::Duplicate { .. })));
-        let encoded = table.encode();
+        let mut encoded = Vec::new();
+        table.encode_into(&mut encoded);
         assert_eq!(ProducerTable::decode(&encoded), Some(table));
         assert_eq!(ProducerTable::decode(&encoded[..encoded.len() - 1]), None);
     }

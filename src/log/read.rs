@@ -76,16 +76,32 @@ impl Partition {
     /// # Errors
     /// [`ReadError`]; after `IndexNotLoaded` load the index and call again.
     pub fn read(&self, offset: Offset, bytes_max: usize) -> Result<Option<LogSlice>, ReadError> {
+        self.read_before(Offset::MAX, offset, bytes_max)
+    }
+
+    /// As [`Partition::read`], without batches from `until` on, where a batch must begin.
+    ///
+    /// # Errors
+    /// As [`Partition::read`].
+    pub fn read_before(
+        &self,
+        until: Offset,
+        offset: Offset,
+        bytes_max: usize,
+    ) -> Result<Option<LogSlice>, ReadError> {
         let (start, end) = (self.log_start_offset(), self.high_watermark());
         if offset < start || offset > end {
             return Err(ReadError::OutOfRange { requested: offset, start, end });
         }
-        if offset == end {
+        if offset == end || offset >= until {
             return Ok(None);
         }
         for segment in self.segments_from(offset) {
+            if segment.base_offset >= until {
+                break;
+            }
             if let Some(slice) = slice_of(&segment, offset, bytes_max)? {
-                return Ok(Some(slice));
+                return if until < end { cut(&segment, slice, until) } else { Ok(Some(slice)) };
             }
             // Compaction may have emptied the rest of a segment: the next one continues.
         }
@@ -212,6 +228,28 @@ fn newest_in(segment: &Arc<Segment>, start: Offset) -> io::Result<Option<Timesta
         }
     }
     Ok(best)
+}
+
+/// Cuts off batches from `until` on.
+fn cut(
+    segment: &Arc<Segment>,
+    slice: LogSlice,
+    until: Offset,
+) -> Result<Option<LogSlice>, ReadError> {
+    let delta = u32::try_from((until - segment.base_offset).max(0)).unwrap_or(u32::MAX);
+    let near = segment.with_index(|index| index.position_for_offset(delta));
+    let near = near.ok_or_else(|| ReadError::IndexNotLoaded(Arc::clone(segment)))?;
+    let slice_end = slice.position + slice.len as u64;
+    let mut end = slice_end;
+    segment.scan_headers(u64::from(near).max(slice.position), slice_end, |at, header| {
+        if header.base_offset < until {
+            return ControlFlow::Continue(());
+        }
+        end = at;
+        ControlFlow::Break(())
+    })?;
+    let len = usize::try_from(end - slice.position).unwrap_or(0);
+    Ok((len > 0).then_some(LogSlice { len, ..slice }))
 }
 
 fn timestamp_in(

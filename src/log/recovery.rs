@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -19,9 +20,12 @@ use super::durability::SyncState;
 use super::index::{IndexBuilder, SparseIndex};
 use super::layout::sync_dir;
 use super::partition::{LogConfig, Partition, Writer};
+use super::producer_snapshot;
 use super::producer_state::ProducerTable;
 use super::segment::{self, Segment};
+use super::transactions::TransactionTable;
 use crate::base::ids::{Offset, TimestampMs, TopicPartition};
+use crate::protocol::record_batch::control::Marker;
 
 /// What an earlier checkpoint saved of a partition. The default is nothing: everything is scanned.
 #[derive(Debug, Default)]
@@ -32,7 +36,7 @@ pub struct SavedPartition {
     pub segments: BTreeMap<Offset, SegmentRow>,
     /// Index of the active segment up to its row's position.
     pub active_index: SparseIndex,
-    /// Encoded producer table at the end of the last row.
+    /// Encoded producers and transactions at the end of the last row.
     pub producers: Option<Vec<u8>>,
 }
 
@@ -67,7 +71,7 @@ impl Partition {
     pub fn verify(&self) -> Result<(), RecoveryError> {
         for segment in self.segments.read().clone() {
             let len = segment.len();
-            let verified = segment.verify(0, len, segment.base_offset, |_, _| {});
+            let verified = segment.verify(0, len, segment.base_offset, |_, _, _| {});
             let failed = |source| RecoveryError::Io { path: self.dir.clone(), source };
             let position = verified.map_err(failed)?;
             if position < len {
@@ -85,6 +89,7 @@ struct Scan {
     /// Index of the segment that was active at the checkpoint.
     saved_index: SparseIndex,
     producers: ProducerTable,
+    transactions: TransactionTable,
     now: TimestampMs,
 }
 
@@ -152,6 +157,8 @@ impl Partition {
             segments: RwLock::new(segments),
             log_start: AtomicI64::new(log_start),
             log_end: AtomicI64::new(tail.next_offset),
+            first_unstable: AtomicI64::new(scan.transactions.first_unstable()),
+            transactions: RwLock::new(scan.transactions),
             high_watermark: watch::Sender::new(tail.next_offset),
             // What was read back may still be only in the page cache: the first sync says more.
             durable_end: watch::Sender::new(0),
@@ -175,12 +182,12 @@ impl Scan {
         let mut covered = segments.iter().take_while(|s| end.is_some_and(|e| s.base_offset <= e));
         let is_whole = covered.all(|segment| rows.contains_key(&segment.base_offset));
         let (rows, producers) = if is_whole {
-            (rows.clone(), producers.and_then(ProducerTable::decode))
+            (rows.clone(), producers.and_then(producer_snapshot::decode))
         } else {
             (BTreeMap::new(), None)
         };
-        let producers = producers.unwrap_or_default();
-        Self { rows, saved_index: SparseIndex::default(), producers, now }
+        let (producers, transactions) = producers.unwrap_or_default();
+        Self { rows, saved_index: SparseIndex::default(), producers, transactions, now }
     }
 
     /// Scans all segments in order; returns those that the store has no closed row of, and the
@@ -244,12 +251,17 @@ impl Scan {
             None => (0, base, SparseIndex::default(), IndexBuilder::new(base)),
         };
         let start = next_offset;
-        let position = segment.verify(from, len, start, |position, header| {
+        let position = segment.verify(from, len, start, |position, header, batch| {
             let at = u32::try_from(position).unwrap_or(u32::MAX);
             if let Some(entry) = builder.observe(at, header.base_offset, header.max_timestamp) {
                 index.push(entry);
             }
             self.producers.record(header, header.base_offset, self.now);
+            if header.is_transactional() {
+                let batch = || Bytes::copy_from_slice(batch);
+                let parsed = header.is_control().then(|| Marker::parse(header, &batch()).ok());
+                self.transactions.observe(header, header.base_offset, parsed.flatten());
+            }
             next_offset = header.next_offset();
         })?;
         segment.publish(position, builder.max_timestamp());

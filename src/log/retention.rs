@@ -108,6 +108,8 @@ impl Partition {
             }
             writer.newly_sealed.retain(|s| !doomed.iter().any(|gone| Arc::ptr_eq(gone, s)));
             writer.removed.extend(doomed.iter().map(|s| s.base_offset));
+            self.transactions.write().forget_before(self.log_start_offset());
+            writer.producers_changed = true;
         }
         self.sync.lock().note_dir_change();
         for segment in doomed {

@@ -213,7 +213,7 @@ impl Segment {
         from: u64,
         end: u64,
         mut next_offset: Offset,
-        mut visit: impl FnMut(u64, &BatchHeader),
+        mut visit: impl FnMut(u64, &BatchHeader, &[u8]),
     ) -> io::Result<u64> {
         let mut position = from;
         let mut window = Vec::new();
@@ -233,7 +233,7 @@ impl Segment {
                 if header.base_offset < next_offset || verify_crc(&header, rest).is_err() {
                     return Ok(position + at as u64);
                 }
-                visit(position + at as u64, &header);
+                visit(position + at as u64, &header, rest.get(..total).unwrap_or_default());
                 next_offset = header.next_offset();
                 at += total;
             };

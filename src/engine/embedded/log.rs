@@ -67,9 +67,18 @@ impl Log for EmbeddedLog {
         };
         self.with_indexes(key, partition, move |partition| {
             let bounds = bounds_of(partition);
-            let slice = partition.read(read.offset, read.bytes_max)?;
+            let (slice, aborted) = match read.isolation {
+                Isolation::ReadUncommitted => {
+                    (partition.read(read.offset, read.bytes_max)?, Vec::new())
+                }
+                Isolation::ReadCommitted => {
+                    let until = bounds.last_stable_offset;
+                    let slice = partition.read_before(until, read.offset, read.bytes_max)?;
+                    (slice, partition.aborted_between(read.offset, until))
+                }
+            };
             let records = slice.map_or(Records::Memory(bytes::Bytes::new()), Records::File);
-            Ok(Fetched { records, bounds })
+            Ok(Fetched { records, bounds, aborted })
         })
     }
 
@@ -78,7 +87,7 @@ impl Log for EmbeddedLog {
         topic: &TopicName,
         partition: PartitionId,
         spec: OffsetSpec,
-        _isolation: Isolation,
+        isolation: Isolation,
     ) -> Later<Result<Option<ListedOffset>, ReadError>> {
         let (key, partition) = match self.find(topic, partition) {
             Ok(found) => found,
@@ -86,11 +95,18 @@ impl Log for EmbeddedLog {
         };
         let hit = |hit: TimestampHit| ListedOffset { offset: hit.offset, timestamp: hit.timestamp };
         let bound = |offset| Ok(Some(ListedOffset { offset, timestamp: -1 }));
-        self.with_indexes(key, partition, move |partition| match spec {
-            OffsetSpec::Earliest => bound(partition.log_start_offset()),
-            OffsetSpec::Latest => bound(partition.high_watermark()),
-            OffsetSpec::MaxTimestamp => Ok(partition.find_max_timestamp()?.map(hit)),
-            OffsetSpec::AtOrAfter(at) => Ok(partition.find_timestamp(at)?.map(hit)),
+        self.with_indexes(key, partition, move |partition| {
+            let end = match isolation {
+                Isolation::ReadUncommitted => partition.high_watermark(),
+                Isolation::ReadCommitted => partition.last_stable_offset(),
+            };
+            let found = match spec {
+                OffsetSpec::Earliest => return bound(partition.log_start_offset()),
+                OffsetSpec::Latest => return bound(end),
+                OffsetSpec::MaxTimestamp => partition.find_max_timestamp()?,
+                OffsetSpec::AtOrAfter(at) => partition.find_timestamp(at)?,
+            };
+            Ok(found.filter(|found| found.offset < end).map(hit))
         })
     }
 
@@ -247,7 +263,7 @@ fn bounds_of(partition: &Partition) -> Bounds {
     Bounds {
         log_start_offset: partition.log_start_offset(),
         high_watermark,
-        last_stable_offset: high_watermark,
+        last_stable_offset: partition.last_stable_offset().min(high_watermark),
     }
 }
 

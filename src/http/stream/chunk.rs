@@ -12,6 +12,7 @@ use super::cursor::{self, ClusterTag, Head, Position};
 use super::data;
 use super::params::Format;
 use crate::base::ids::{Offset, PartitionId, TimestampMs};
+use crate::engine::log::AbortedTransaction;
 use crate::engine::topics::Topic;
 use crate::http::record::envelope::Envelope;
 use crate::protocol::record_batch::header::verify_crc;
@@ -106,12 +107,23 @@ pub(super) struct Batches {
     /// The batch begun: its header, its records, and how many of them are behind.
     open: Option<(BatchHeader, BatchRecords, usize)>,
     rest: Bytes,
+    aborted: Vec<AbortedTransaction>,
 }
 
 impl Batches {
     /// Takes whole batches as the log gave them.
     pub(super) const fn new(bytes: Bytes) -> Self {
-        Self { open: None, rest: bytes }
+        Self { open: None, rest: bytes, aborted: Vec::new() }
+    }
+
+    /// Passes over batches of these transactions.
+    pub(super) fn without(self, aborted: Vec<AbortedTransaction>) -> Self {
+        Self { aborted, ..self }
+    }
+
+    /// Tells whether readers get nothing of a batch.
+    fn is_hidden(&self, header: &BatchHeader) -> bool {
+        header.is_control() || self.aborted.iter().any(|aborted| aborted.covers(header))
     }
 
     /// Tells whether a batch is compressed: opening it takes time that its size does not tell.
@@ -147,7 +159,7 @@ impl Batches {
                 continue;
             }
             verify_crc(&header, &batch)?;
-            if !header.is_control() {
+            if !self.is_hidden(&header) {
                 self.open = Some((header, BatchRecords::open(header, &batch)?, 0));
             }
             return Ok(Some(header));
@@ -164,7 +176,7 @@ impl Batches {
         while !writer.is_full() {
             if self.open.is_none() {
                 match self.advance(from) {
-                    Ok(Some(header)) if header.is_control() => {
+                    Ok(Some(header)) if self.is_hidden(&header) => {
                         writer.next = header.next_offset();
                         continue;
                     }

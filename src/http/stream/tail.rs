@@ -20,7 +20,7 @@ use super::cursor::ClusterTag;
 use super::params::Format;
 use crate::base::ids::{Offset, PartitionId, TopicId};
 use crate::base::shutdown::Shutdown;
-use crate::engine::log::{Bounds, Fetched, Isolation, Read, ReadError, Records};
+use crate::engine::log::{Bounds, Fetched, Isolation, Read, ReadError};
 use crate::engine::topics::Topic;
 use crate::engine::{BoxFuture, Engine, Later};
 
@@ -269,7 +269,7 @@ impl Tail {
             return Reading::Slow(Arc::clone(self).load_later(offset, fetched));
         }
         let batches = match fetched.records.into_bytes() {
-            Ok(bytes) => Batches::new(bytes),
+            Ok(bytes) => Batches::new(bytes).without(fetched.aborted),
             Err(error) => return Reading::Done(Err(LoadError::Storage(error.to_string())), None),
         };
         if batches.is_compressed() {
@@ -283,10 +283,13 @@ impl Tail {
 
     fn load_later(self: Arc<Self>, offset: Offset, fetched: Fetched) -> BoxFuture<Loaded> {
         Box::pin(async move {
-            let records: Records = fetched.records;
+            let Fetched { records, aborted, .. } = fetched;
             let reading = self.tails.shutdown.run_blocking(move || records.into_bytes()).await;
             match reading {
-                Some(Ok(bytes)) => self.decode_later(offset, Batches::new(bytes)).await,
+                Some(Ok(bytes)) => {
+                    let batches = Batches::new(bytes).without(aborted);
+                    self.decode_later(offset, batches).await
+                }
                 Some(Err(error)) => Err(LoadError::Storage(error.to_string())),
                 None => Err(LoadError::Stopping),
             }

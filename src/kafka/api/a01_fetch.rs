@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use crate::base::ids::{Offset, PartitionId, TopicName};
 use crate::base::limits::FETCH_BYTES_MAX;
-use crate::engine::log::{Bounds, Isolation, Records};
+use crate::engine::log::{AbortedTransaction, Bounds, Isolation, Records};
 use crate::engine::{Engine, Later};
 use crate::protocol::messages::{FetchRequestData, fetch_request};
 use crate::protocol::{ErrorCode, KafkaString};
@@ -64,6 +64,8 @@ struct PartitionAnswer {
     error: ErrorCode,
     bounds: Bounds,
     records: Records,
+    /// Transactions whose records a client of committed ones passes over.
+    aborted: Vec<AbortedTransaction>,
 }
 
 pub(super) fn start(mut call: Call) -> Result<Later<Reply>, DecodeError> {

@@ -26,6 +26,7 @@ pub struct BatchBuilder {
     last_offset_delta: i32,
     record_count: i32,
     producer: Option<ProducerStamp>,
+    attributes: i16,
 }
 
 impl Default for BatchBuilder {
@@ -54,6 +55,7 @@ impl BatchBuilder {
             last_offset_delta: -1,
             record_count: 0,
             producer: None,
+            attributes: 0,
         }
     }
 
@@ -61,6 +63,27 @@ impl BatchBuilder {
     #[must_use]
     pub const fn for_producer(mut self, producer: ProducerStamp) -> Self {
         self.producer = Some(producer);
+        self
+    }
+
+    /// Makes the batch part of its producer's transaction.
+    #[must_use]
+    pub const fn as_transactional(mut self) -> Self {
+        self.attributes |= header::TRANSACTIONAL;
+        self
+    }
+
+    /// Makes the batch a transaction marker.
+    #[must_use]
+    pub const fn as_control(mut self) -> Self {
+        self.attributes |= header::TRANSACTIONAL | header::CONTROL;
+        self
+    }
+
+    /// Takes over what `original` says of its records, except their codec (for compaction).
+    #[must_use]
+    pub const fn like(mut self, original: &BatchHeader) -> Self {
+        self.attributes = original.attributes & !header::CODEC_MASK;
         self
     }
 
@@ -155,7 +178,7 @@ impl BatchBuilder {
             batch_length: i32::try_from(length).unwrap_or(i32::MAX),
             partition_leader_epoch: 0,
             crc: 0,
-            attributes: 0,
+            attributes: self.attributes,
             last_offset_delta: self.last_offset_delta,
             base_timestamp: self.base_timestamp.unwrap_or(-1),
             max_timestamp: self.max_timestamp,

@@ -14,10 +14,10 @@ const CRC_FROM: usize = 21;
 
 const ATTRIBUTES_AT: usize = 21;
 const CRC_AT: usize = 17;
-const CODEC_MASK: i16 = 0b111;
+pub(super) const CODEC_MASK: i16 = 0b111;
 const LOG_APPEND_TIME: i16 = 1 << 3;
-const TRANSACTIONAL: i16 = 1 << 4;
-const CONTROL: i16 = 1 << 5;
+pub(super) const TRANSACTIONAL: i16 = 1 << 4;
+pub(super) const CONTROL: i16 = 1 << 5;
 
 /// The header of one batch, decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

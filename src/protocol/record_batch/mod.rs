@@ -2,11 +2,13 @@
 //!
 //! Layout: 61 fixed bytes ([`header`]), then records, compressed or not ([`record`]). The log
 //! keeps a producer's bytes as they came; only `base_offset` and `partition_leader_epoch`, which
-//! lie outside the CRC, are written on append. [`validate`] is the one check at the edge.
+//! lie outside the CRC, are written on append. [`validate`] is the one check at the edge;
+//! [`control`] are the markers that end transactions.
 //! The format is Kafka's (KIP-98, magic 2); sizes and offsets are big-endian.
 
 pub mod builder;
 pub mod compression;
+pub mod control;
 pub mod header;
 pub mod record;
 pub mod validate;

@@ -73,7 +73,7 @@ impl Log for Spy {
         let mut bytes = fetched.records.into_bytes().unwrap().to_vec();
         *bytes.last_mut().unwrap() ^= 1;
         let records = Records::Memory(bytes.into());
-        Later::Now(Ok(Fetched { records, bounds: fetched.bounds }))
+        Later::Now(Ok(Fetched { records, ..fetched }))
     }
 
     fn list_offset(

@@ -64,8 +64,8 @@ async fn read(
         isolation: plan.isolation,
     };
     match log.read(read).await {
-        Ok(Fetched { records, bounds }) => {
-            PartitionAnswer { error: ErrorCode::None, bounds, records }
+        Ok(Fetched { records, bounds, aborted }) => {
+            PartitionAnswer { error: ErrorCode::None, bounds, records, aborted }
         }
         Err(error) => {
             let mut answer = PartitionAnswer::failed(errors::read(&error));
@@ -80,18 +80,21 @@ async fn read(
 
 fn bounds_of(topic: &TopicName, wanted: &Wanted, log: &dyn Log) -> PartitionAnswer {
     match log.bounds(topic, wanted.partition) {
-        Ok(bounds) => PartitionAnswer { error: ErrorCode::None, bounds, records: no_records() },
+        Ok(bounds) => {
+            let (error, records, aborted) = (ErrorCode::None, no_records(), Vec::new());
+            PartitionAnswer { error, bounds, records, aborted }
+        }
         Err(error) => PartitionAnswer::failed(errors::read(&error)),
     }
 }
 
 impl PartitionAnswer {
     pub(super) const fn failed(error: ErrorCode) -> Self {
-        Self { error, bounds: UNKNOWN_BOUNDS, records: no_records() }
+        Self { error, bounds: UNKNOWN_BOUNDS, records: no_records(), aborted: Vec::new() }
     }
 
     fn without_records(self) -> Self {
-        Self { records: no_records(), ..self }
+        Self { records: no_records(), aborted: Vec::new(), ..self }
     }
 }
 

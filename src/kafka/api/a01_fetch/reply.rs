@@ -7,7 +7,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::{PartitionAnswer, Plan};
 use crate::base::ids::PartitionId;
-use crate::engine::log::Isolation;
+use crate::engine::log::{AbortedTransaction, Isolation};
 use crate::kafka::dispatch::ReplyError;
 use crate::kafka::output::Output;
 use crate::protocol::primitives::write_unsigned_varint;
@@ -103,8 +103,7 @@ fn put_partition(
     }
     match isolation {
         Isolation::ReadUncommitted => put_null(out, version),
-        // There are no transactions, so none was aborted.
-        Isolation::ReadCommitted => put_length(out, 0, version),
+        Isolation::ReadCommitted => put_aborted(out, &answer.aborted, version),
     }
     if version >= 11 {
         // No preferred read replica.
@@ -112,6 +111,16 @@ fn put_partition(
     }
     // Never null: librdkafka expects bytes, be they none.
     put_length(out, answer.records.len(), version);
+}
+
+/// Writes the transactions whose records the client is to pass over.
+fn put_aborted(out: &mut BytesMut, aborted: &[AbortedTransaction], version: i16) {
+    put_length(out, aborted.len(), version);
+    for transaction in aborted {
+        out.put_i64(transaction.producer_id);
+        out.put_i64(transaction.first_offset);
+        put_tags(out, version);
+    }
 }
 
 fn put_name(out: &mut BytesMut, name: &KafkaString, version: i16) {
@@ -157,11 +166,17 @@ mod tests {
     use crate::engine::log::{Bounds, Records};
     use crate::protocol::messages::fetch_response as wire;
 
+    const ABORTED: [AbortedTransaction; 2] = [
+        AbortedTransaction { producer_id: 4, first_offset: 3, last_offset: 5 },
+        AbortedTransaction { producer_id: i64::MAX, first_offset: 6, last_offset: 7 },
+    ];
+
     fn answer(error: ErrorCode, records: &'static [u8]) -> PartitionAnswer {
         PartitionAnswer {
             error,
             bounds: Bounds { log_start_offset: 3, high_watermark: 9, last_stable_offset: 8 },
             records: Records::Memory(Bytes::from_static(records)),
+            aborted: ABORTED.to_vec(),
         }
     }
 
@@ -179,7 +194,14 @@ mod tests {
     fn as_message(reply: FetchReply) -> wire::FetchResponseData {
         let aborted = match reply.isolation {
             Isolation::ReadUncommitted => None,
-            Isolation::ReadCommitted => Some(Vec::new()),
+            Isolation::ReadCommitted => {
+                let transaction = |aborted: &AbortedTransaction| wire::AbortedTransaction {
+                    producer_id: aborted.producer_id,
+                    first_offset: aborted.first_offset,
+                    ..Default::default()
+                };
+                Some(ABORTED.iter().map(transaction).collect())
+            }
         };
         let responses = reply.topics.into_iter().map(|topic| wire::FetchableTopicResponse {
             topic: topic.name,
