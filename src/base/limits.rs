@@ -39,6 +39,15 @@ pub const HTTP_INFLIGHT_BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Records in one HTTP produce request.
 pub const HTTP_PRODUCE_RECORDS_MAX: usize = 100_000;
 
+/// Largest record in a streamed produce, in bytes of its JSON: as large as a whole body may be.
+pub const HTTP_STREAMED_RECORD_BYTES_MAX: usize = HTTP_BODY_BYTES_MAX;
+
+/// Longest life of one streamed produce (kafka-rest's `streaming.connection.max.duration.ms`).
+pub const HTTP_PRODUCE_STREAM_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Entries of one v3 produce batch that can be configured.
+pub const HTTP_PRODUCE_BATCH_ENTRIES_MAX: usize = 10_000;
+
 /// Largest answer to one `records` read (kafka-rest's `consumer.request.max.bytes`).
 pub const HTTP_POLL_BYTES_MAX: usize = 64 * 1024 * 1024;
 

@@ -170,6 +170,7 @@ fn http_options(config: &Config, bound: SocketAddr, kafka: &KafkaOptions) -> Htt
         kafka_host: kafka.advertised_host.clone(),
         kafka_port: kafka.advertised_port,
         cors_origins: config.cors_origins.clone(),
+        produce_batch_entries_max: config.produce_batch_entries_max,
     }
 }
 

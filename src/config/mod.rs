@@ -42,6 +42,8 @@ pub struct Config {
     /// Origins that browsers may call from; `*` allows all. A list, or one text with commas.
     #[serde(deserialize_with = "list_or_text")]
     pub cors_origins: Vec<String>,
+    /// Records of one v3 produce batch (`records:batch`).
+    pub produce_batch_entries_max: usize,
     /// How long a shutdown may take, in s.
     pub drain_timeout_s: u64,
     /// Where to export traces by OTLP over HTTP; nowhere if absent.
@@ -66,6 +68,7 @@ impl Default for Config {
             stream_heartbeat_s: 15,
             stream_max_age_s: 900,
             cors_origins: Vec::new(),
+            produce_batch_entries_max: 1000,
             drain_timeout_s: 30,
             otlp_endpoint: None,
             worker_threads: None,
@@ -132,6 +135,10 @@ pub struct ConfigFlags {
     #[arg(long, value_name = "ORIGINS", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cors_origins: Vec<String>,
+    /// Records of one v3 produce batch, at most 10000 [default: 1000].
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub produce_batch_entries_max: Option<usize>,
     /// How long a shutdown may take [default: 30].
     #[arg(long, value_name = "S")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -194,6 +201,14 @@ impl Config {
             return Err(ConfigError::Nonsense {
                 name: "num_partitions",
                 value: self.num_partitions.to_string(),
+                reason: "is not between 1 and 10000",
+            });
+        }
+        let most = crate::base::limits::HTTP_PRODUCE_BATCH_ENTRIES_MAX;
+        if !(1..=most).contains(&self.produce_batch_entries_max) {
+            return Err(ConfigError::Nonsense {
+                name: "produce_batch_entries_max",
+                value: self.produce_batch_entries_max.to_string(),
                 reason: "is not between 1 and 10000",
             });
         }

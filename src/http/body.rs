@@ -25,11 +25,49 @@ impl Default for BodyBudget {
     }
 }
 
+impl BodyBudget {
+    /// Begins to hold room, none at first.
+    #[must_use]
+    pub fn room(&self) -> BodyRoom {
+        BodyRoom { budget: self.clone(), held: None }
+    }
+}
+
+/// Room that one request holds; dropping it gives it back.
+#[derive(Debug)]
+pub struct BodyRoom {
+    budget: BodyBudget,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+impl BodyRoom {
+    /// Makes the room as large as `bytes` need; it may shrink or grow.
+    ///
+    /// # Errors
+    /// 503 when all requests together hold what they may.
+    pub fn resize(&mut self, bytes: usize) -> ApiResult<()> {
+        let wanted = bytes / FREE_BYTES;
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        if wanted < held {
+            drop(self.held.as_mut().and_then(|permit| permit.split(held - wanted)));
+        } else if wanted > held {
+            let more = u32::try_from(wanted - held).unwrap_or(u32::MAX);
+            let more = Arc::clone(&self.budget.0).try_acquire_many_owned(more);
+            let more = more.map_err(|_| no_room())?;
+            match &mut self.held {
+                Some(held) => held.merge(more),
+                None => self.held = Some(more),
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A whole body; dropping it gives its room back.
 #[derive(Debug)]
 pub struct BodyBytes {
     bytes: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
+    _room: BodyRoom,
 }
 
 impl std::ops::Deref for BodyBytes {
@@ -55,7 +93,7 @@ pub async fn read(budget: &BodyBudget, mut body: Body) -> ApiResult<BodyBytes> {
     }
     let mut frames = Vec::new();
     let mut total = 0;
-    let mut room: Option<OwnedSemaphorePermit> = None;
+    let mut room = budget.room();
     while let Some(frame) = body.frame().await {
         let broken = |error| ApiError::bad_request(format!("body cannot be read: {error}"));
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
@@ -63,17 +101,7 @@ pub async fn read(budget: &BodyBudget, mut body: Body) -> ApiResult<BodyBytes> {
         if total > HTTP_BODY_BYTES_MAX {
             return Err(too_large());
         }
-        let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let wanted = total / FREE_BYTES;
-        if wanted > held {
-            let more = u32::try_from(wanted - held).unwrap_or(u32::MAX);
-            let more = Arc::clone(&budget.0).try_acquire_many_owned(more);
-            let more = more.map_err(|_| no_room())?;
-            match &mut room {
-                Some(room) => room.merge(more),
-                None => room = Some(more),
-            }
-        }
+        room.resize(total)?;
         frames.push(data);
     }
     Ok(BodyBytes { bytes: joined(frames, total), _room: room })

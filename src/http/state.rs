@@ -29,6 +29,8 @@ pub struct HttpOptions {
     pub kafka_port: u16,
     /// Origins that browsers may call from; `*` allows all.
     pub cors_origins: Vec<String>,
+    /// Records of one v3 produce batch (kafka-rest's `api.v3.produce.batch.maximum.entries`).
+    pub produce_batch_entries_max: usize,
 }
 
 /// Settings of live streams.

@@ -1,4 +1,4 @@
-//! RFC 3339 timestamps, as clients write them.
+//! RFC 3339 timestamps, as clients write and read them.
 
 use crate::base::ids::TimestampMs;
 
@@ -70,8 +70,58 @@ const fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
+/// Appends a timestamp in UTC, with milliseconds only when there are some. Years beyond 0 to 9999
+/// have more digits or a sign, as ISO 8601 has it.
+pub fn rfc3339_ms_into(timestamp: TimestampMs, out: &mut Vec<u8>) {
+    let (seconds, ms) = (timestamp.div_euclid(1000), timestamp.rem_euclid(1000));
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = date_of(days);
+    if !(0..=9999).contains(&year) {
+        out.push(if year < 0 { b'-' } else { b'+' });
+    }
+    padded_into(year.abs(), 4, out);
+    for (before, number) in [(b'-', month), (b'-', day), (b'T', second / 3600)] {
+        out.push(before);
+        padded_into(number, 2, out);
+    }
+    for number in [second / 60 % 60, second % 60] {
+        out.push(b':');
+        padded_into(number, 2, out);
+    }
+    if ms > 0 {
+        out.push(b'.');
+        padded_into(ms, 3, out);
+    }
+    out.push(b'Z');
+}
+
+/// Appends a number that is not negative with at least `digits` digits.
+fn padded_into(number: i64, digits: usize, out: &mut Vec<u8>) {
+    let mut buffer = itoa::Buffer::new();
+    let text = buffer.format(number);
+    out.extend(std::iter::repeat_n(b'0', digits.saturating_sub(text.len())));
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// The date of a day since 1970-01-01: what [`days_since_epoch`] is the inverse of.
+const fn date_of(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
+    (year, month, day)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -104,6 +154,28 @@ mod tests {
             "+026-01-31T12:00:00Z",
         ] {
             assert_eq!(parse_rfc3339_ms(text), None, "{text}");
+        }
+    }
+
+    fn written(timestamp: TimestampMs) -> String {
+        let mut out = Vec::new();
+        rfc3339_ms_into(timestamp, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn moments_are_written_in_utc() {
+        assert_eq!(written(0), "1970-01-01T00:00:00Z");
+        assert_eq!(written(1_612_552_482_000), "2021-02-05T19:14:42Z");
+        assert_eq!(written(951_825_600_500), "2000-02-29T12:00:00.500Z");
+        assert_eq!(written(-1), "1969-12-31T23:59:59.999Z");
+        assert_eq!(written(i64::MAX), "+292278994-08-17T07:12:55.807Z");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_can_be_read(timestamp in 0..253_402_300_800_000_i64) {
+            prop_assert_eq!(parse_rfc3339_ms(&written(timestamp)), Some(timestamp));
         }
     }
 }

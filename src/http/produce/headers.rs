@@ -66,6 +66,12 @@ impl RecordHeaders {
         self.parts.is_empty()
     }
 
+    /// Bytes of room, used or not.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Upper bound of what the headers take in a batch, in bytes.
     #[must_use]
     pub const fn batch_bytes(&self) -> usize {

@@ -12,6 +12,7 @@ pub mod brokers;
 pub mod clusters;
 pub mod envelope;
 pub mod error;
+pub mod produce;
 pub mod request;
 pub mod scope;
 
@@ -27,7 +28,7 @@ pub use scope::Scope;
 
 /// The routes of this API.
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().merge(clusters::routes()).merge(brokers::routes())
+    OpenApiRouter::new().merge(clusters::routes()).merge(brokers::routes()).merge(produce::routes())
 }
 
 /// Answers 200 with JSON.
