@@ -72,5 +72,11 @@ pub const STREAMS_MAX: usize = 20_000;
 /// Largest encoded stream cursor, in bytes; common proxies cap all headers at 8 KiB.
 pub const CURSOR_BYTES_MAX: usize = 4096;
 
+/// Idempotency keys that are remembered at once.
+pub const IDEMPOTENCY_KEYS_MAX: usize = 200_000;
+
+/// Bytes of idempotency keys and the answers that are kept of them.
+pub const IDEMPOTENCY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Producer states kept per partition.
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 100_000;

@@ -15,6 +15,9 @@ use crate::engine::instances::{InstanceKey, InstanceStoreError};
 use crate::engine::log::*;
 use crate::engine::producers::{ProducerIdError, ProducerIdentity};
 use crate::engine::topics::*;
+use crate::engine::transactions::{
+    AtomicAppendError, Claimed, Fingerprint, Keep, TooManyKeys, Transactions,
+};
 use crate::engine::{BoxFuture, Engine, Later, Node};
 use crate::protocol::record_batch::{BatchBuilder, BatchHeader, header};
 
@@ -65,6 +68,7 @@ impl FakeEngine {
             topics: self.clone(),
             groups: self.clone(),
             producers: self.clone(),
+            transactions: self.clone(),
             instances: self.clone(),
             node: Node { id: 0, cluster_id: "fake".to_owned() },
         }
@@ -323,5 +327,20 @@ impl crate::engine::Instances for FakeEngine {
     fn remove(&self, key: &InstanceKey) -> BoxFuture<Result<(), InstanceStoreError>> {
         self.world.lock().documents.remove(key);
         now(Ok(()))
+    }
+}
+
+impl Transactions for FakeEngine {
+    fn claim(&self, _: Bytes, _: Fingerprint) -> Result<Claimed, TooManyKeys> {
+        Err(TooManyKeys { keys: 0, bytes: 0 })
+    }
+
+    fn append_all(
+        &self,
+        _: Vec<Append>,
+        _: Option<Keep>,
+    ) -> BoxFuture<Result<Vec<Receipt>, AtomicAppendError>> {
+        let refused = AtomicAppendError::Storage("the fake has no transactions".to_owned());
+        Box::pin(std::future::ready(Err(refused)))
     }
 }

@@ -16,6 +16,7 @@ pub mod later;
 pub mod log;
 pub mod producers;
 pub mod topics;
+pub mod transactions;
 
 pub use groups::Groups;
 pub use instances::Instances;
@@ -23,6 +24,7 @@ pub use later::Later;
 pub use log::Log;
 pub use producers::Producers;
 pub use topics::Topics;
+pub use transactions::Transactions;
 
 /// A boxed future, as the methods that really wait return it.
 pub type BoxFuture<T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -47,6 +49,8 @@ pub struct Engine {
     pub groups: Arc<dyn Groups>,
     /// Producer ids.
     pub producers: Arc<dyn Producers>,
+    /// Appends that count together, and requests that count once.
+    pub transactions: Arc<dyn Transactions>,
     /// What the HTTP door keeps of its consumer instances.
     pub instances: Arc<dyn Instances>,
     /// Who we are.

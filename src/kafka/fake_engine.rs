@@ -28,6 +28,9 @@ use crate::engine::producers::{ProducerIdError, ProducerIdentity};
 use crate::engine::topics::{
     ConfigEntry, ConfigSource, CreateTopic, CreateTopicError, DeleteTopicError, Topic,
 };
+use crate::engine::transactions::{
+    AtomicAppendError, Claimed, Fingerprint, Keep, TooManyKeys, Transactions,
+};
 use crate::engine::{BoxFuture, Engine, Groups, Instances, Later, Log, Node, Producers, Topics};
 use crate::log::LogSlice;
 
@@ -99,6 +102,7 @@ impl Fake {
             topics: Arc::new(FakeTopics(Arc::clone(self))),
             groups: Arc::new(FakeGroups(Arc::clone(self))),
             producers: Arc::new(FakeProducers),
+            transactions: Arc::new(FakeProducers),
             instances: Arc::new(FakeInstances),
             node: Node { id: 7, cluster_id: "fake-cluster".to_owned() },
         }
@@ -423,5 +427,20 @@ impl Instances for FakeInstances {
 
     fn remove(&self, _key: &InstanceKey) -> BoxFuture<Result<(), InstanceStoreError>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl Transactions for FakeProducers {
+    fn claim(&self, _: Bytes, _: Fingerprint) -> Result<Claimed, TooManyKeys> {
+        Err(TooManyKeys { keys: 0, bytes: 0 })
+    }
+
+    fn append_all(
+        &self,
+        _: Vec<Append>,
+        _: Option<Keep>,
+    ) -> BoxFuture<Result<Vec<Receipt>, AtomicAppendError>> {
+        let refused = AtomicAppendError::Storage("the fake has no transactions".to_owned());
+        Box::pin(std::future::ready(Err(refused)))
     }
 }

@@ -199,6 +199,12 @@ impl Partition {
         self.offline.load(Ordering::Acquire)
     }
 
+    /// Tells whether the partition was given up.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
     /// Gives the partition up: its topic is deleted.
     pub fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::groups::EmbeddedGroups;
 use super::registry::Registry;
+use super::transactions::EmbeddedTransactions;
 use crate::base::clock::SharedClock;
 use crate::base::ids::Offset;
 use crate::base::shutdown::Shutdown;
@@ -22,6 +23,7 @@ const PRODUCER_EXPIRY_MS: i64 = 86_400_000;
 pub(super) struct Janitor {
     pub(super) registry: Arc<Registry>,
     pub(super) groups: EmbeddedGroups,
+    pub(super) transactions: EmbeddedTransactions,
     pub(super) clock: SharedClock,
     /// Where the last compaction of each partition ended; forgotten on restart, which costs one
     /// compaction more.
@@ -49,6 +51,7 @@ impl Janitor {
     fn round(&self) {
         let now = self.clock.now_ms();
         self.groups.expire();
+        self.transactions.expire();
         for entry in self.registry.snapshot() {
             for (key, partition) in entry.served() {
                 let name = partition.name();

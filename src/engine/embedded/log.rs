@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::accept::{Accepted, accept, append_error};
 use super::log_starts::LogStarts;
-use super::registry::{Missing, Registry, TopicEntry};
+use super::registry::{Missing, Registry};
 use super::store_thread::StoreThread;
 use crate::base::clock::SharedClock;
-use crate::base::ids::{Offset, PartitionId, TimestampMs, TopicName};
+use crate::base::ids::{Offset, PartitionId, TopicName};
 use crate::base::shutdown::Shutdown;
 use crate::engine::log::{
     AckLevel, Append, AppendError, Bounds, DeleteRecordsError, DeleteUpTo, Fetched, Isolation,
@@ -18,12 +19,9 @@ use crate::engine::{BoxFuture, Later};
 use crate::log::append::Appended;
 use crate::log::index::INDEX_INTERVAL_BYTES;
 use crate::log::journal::JournalKey;
-use crate::log::producer_state::SequenceError;
 use crate::log::read::TimestampHit;
 use crate::log::segment::Segment;
 use crate::log::{self, Durability, Partition, Promise};
-use crate::protocol::record_batch::validate::validate_client_batch;
-use crate::protocol::record_batch::{BatchError, BatchHeader};
 use crate::store::keys::PartitionKey;
 
 /// Append, read and watch the partitions of this process.
@@ -136,17 +134,8 @@ impl Log for EmbeddedLog {
 impl EmbeddedLog {
     /// Validates and writes a batch; what is left is the wait for durability.
     fn write(&self, append: &Append) -> Result<(Appended, Promise), AppendError> {
-        let unknown = |missing| match missing {
-            Missing::Unknown => AppendError::UnknownPartition {
-                topic: append.topic.to_string(),
-                partition: append.partition,
-            },
-            Missing::Unserved(reason) => AppendError::Storage(reason.to_string()),
-        };
-        let found = self.registry.partition(&append.topic, append.partition);
-        let (entry, partition) = found.map_err(unknown)?;
         let now = self.clock.now_ms();
-        let header = check(&entry, append, now)?;
+        let Accepted { entry, partition, header, .. } = accept(&self.registry, append, now)?;
         let appended = partition.append(&header, &append.batch, now).map_err(append_error)?;
         if append.level < AckLevel::Durable {
             return Ok((appended, Promise::Kept));
@@ -264,55 +253,6 @@ fn bounds_of(partition: &Partition) -> Bounds {
         log_start_offset: partition.log_start_offset(),
         high_watermark,
         last_stable_offset: partition.last_stable_offset().min(high_watermark),
-    }
-}
-
-/// Checks a client's batch against the rules of its topic.
-fn check(
-    entry: &TopicEntry,
-    append: &Append,
-    now: TimestampMs,
-) -> Result<BatchHeader, AppendError> {
-    if entry.topic.is_internal {
-        return Err(AppendError::InternalTopic(append.topic.to_string()));
-    }
-    let settings = &entry.settings;
-    let (bytes, bytes_max) = (append.batch.len(), settings.message_bytes_max);
-    if bytes > bytes_max {
-        return Err(AppendError::TooLarge { bytes, bytes_max });
-    }
-    let wanted = settings.min_insync_replicas;
-    if append.level == AckLevel::Durable && wanted > 1 {
-        return Err(AppendError::NotEnoughReplicas { wanted });
-    }
-    let header = validate_client_batch(&append.batch, settings.keys)?;
-    if header.is_transactional() {
-        return Err(BatchError::BadHeader("the batch belongs to no open transaction").into());
-    }
-    if !settings.log.log_append_time && header.max_timestamp >= 0 {
-        let too_late = header.max_timestamp.saturating_sub(now) > settings.timestamp_after_max_ms;
-        let too_early =
-            now.saturating_sub(header.base_timestamp) > settings.timestamp_before_max_ms;
-        if too_late || too_early {
-            let timestamp = if too_late { header.max_timestamp } else { header.base_timestamp };
-            return Err(AppendError::InvalidTimestamp { timestamp });
-        }
-    }
-    Ok(header)
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
-fn append_error(error: log::AppendError) -> AppendError {
-    match error {
-        log::AppendError::Sequence(error @ SequenceError::OutOfOrder { .. }) => {
-            AppendError::OutOfOrderSequence(error.to_string())
-        }
-        log::AppendError::Sequence(error @ SequenceError::StaleEpoch { .. }) => {
-            AppendError::InvalidProducerEpoch(error.to_string())
-        }
-        log::AppendError::Io(_) | log::AppendError::Offline => {
-            AppendError::Storage(error.to_string())
-        }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::engine::{Engine, Node};
 use crate::log::Durability;
 use crate::log::layout::DataDir;
 
+mod accept;
 mod group_timers;
 mod groups;
 mod instances;
@@ -32,6 +33,7 @@ mod state_log;
 mod store_thread;
 mod topic_config;
 mod topics;
+mod transactions;
 
 pub use open::OpenError;
 use open::View;
@@ -41,6 +43,7 @@ use groups::{EmbeddedGroups, GroupParts, LoadedGroups};
 use registry::Registry;
 use state_log::{StateLog, StateTopic};
 use store_thread::StoreThread;
+use transactions::{EmbeddedTransactions, TransactionParts};
 
 /// The broker id of the one node.
 const NODE_ID: i32 = 0;
@@ -138,6 +141,18 @@ impl Embedded {
         let offsets_log = state(StateTopic::Offsets)?;
         let offsets_view = view(StateTopic::Offsets);
         let groups = start_groups(offsets_log, &offsets_view, &registry, &options, &shutdown);
+        let producers =
+            producer_ids::EmbeddedProducers::new(metadata_log.clone(), next_producer_id);
+        let parts = TransactionParts {
+            state: state(StateTopic::Transactions)?,
+            registry: Arc::clone(&registry),
+            durability: Arc::clone(&durability),
+            producers: producers.clone(),
+            clock: Arc::clone(&options.clock),
+            shutdown: shutdown.clone(),
+        };
+        let transactions =
+            start_transactions(parts, view(StateTopic::Transactions), &shutdown).await?;
         let instances_view = view(StateTopic::Instances);
         let instances_log = state(StateTopic::Instances)?;
         let engine = Engine {
@@ -163,16 +178,15 @@ impl Embedded {
                 next_incarnation: Arc::new(Mutex::new(opened.metadata.next_incarnation.max(1))),
             }),
             groups: Arc::new(groups.clone()),
-            producers: Arc::new(producer_ids::EmbeddedProducers::new(
-                metadata_log,
-                next_producer_id,
-            )),
+            producers: Arc::new(producers),
+            transactions: Arc::new(transactions.clone()),
             instances: Arc::new(instances::EmbeddedInstances::new(instances_log, instances_view)),
             node: Node { id: NODE_ID, cluster_id },
         };
         let janitor = janitor::Janitor {
             registry: Arc::clone(&registry),
             groups: groups.clone(),
+            transactions,
             clock: Arc::clone(&options.clock),
             clean_until: Arc::new(Mutex::new(HashMap::new())),
         };
@@ -267,6 +281,20 @@ fn start_groups(
         shutdown: shutdown.clone(),
     };
     EmbeddedGroups::start(parts, LoadedGroups::from_view(view))
+}
+
+/// Ends what was open at the last stop before anybody can see it.
+async fn start_transactions(
+    parts: TransactionParts,
+    view: open::View,
+    shutdown: &Shutdown,
+) -> Result<EmbeddedTransactions, OpenError> {
+    let transactions = EmbeddedTransactions::start(parts, &view);
+    let recovering = transactions.clone();
+    let recovery = shutdown.run_blocking(move || recovering.recover(&view)).await;
+    let recovered = recovery.ok_or_else(|| std::io::Error::other("opening was stopped"))?;
+    recovered.map_err(std::io::Error::other)?;
+    Ok(transactions)
 }
 
 /// Makes an identity for a new cluster and keeps it.

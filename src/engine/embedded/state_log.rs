@@ -31,11 +31,14 @@ pub(super) enum StateTopic {
     Offsets,
     /// Consumer instances of the HTTP door.
     Instances,
+    /// Decisions about transactions, and requests with idempotency keys.
+    Transactions,
 }
 
 impl StateTopic {
     /// All of them, in the order in which they are opened.
-    pub(super) const ALL: [Self; 3] = [Self::Metadata, Self::Offsets, Self::Instances];
+    pub(super) const ALL: [Self; 4] =
+        [Self::Metadata, Self::Offsets, Self::Instances, Self::Transactions];
 
     /// The number of the topic in keys of the store.
     pub(super) const fn tag(self) -> u8 {
@@ -43,6 +46,7 @@ impl StateTopic {
             Self::Metadata => 1,
             Self::Offsets => 2,
             Self::Instances => 3,
+            Self::Transactions => 4,
         }
     }
 
@@ -52,6 +56,7 @@ impl StateTopic {
             Self::Metadata => "__cluster_metadata",
             Self::Offsets => "__consumer_offsets",
             Self::Instances => "__consumer_instances",
+            Self::Transactions => "__transaction_state",
         }
     }
 

@@ -217,6 +217,22 @@ pub fn stored_prefix(header: &BatchHeader, base_offset: Offset, leader_epoch: i3
     prefix
 }
 
+/// Makes a batch part of a producer's transaction and renews the CRC.
+pub fn stamp_transaction(batch: &mut [u8], stamp: super::ProducerStamp) {
+    if let Some(low) = batch.get_mut(ATTRIBUTES_AT + 1) {
+        *low |= TRANSACTIONAL as u8;
+    }
+    let mut put = |at: usize, bytes: &[u8]| {
+        if let Some(slot) = batch.get_mut(at..at + bytes.len()) {
+            slot.copy_from_slice(bytes);
+        }
+    };
+    put(43, &stamp.id.to_be_bytes());
+    put(51, &stamp.epoch.to_be_bytes());
+    put(53, &stamp.base_sequence.to_be_bytes());
+    seal(batch);
+}
+
 /// Rewrites a batch to `LogAppendTime`: sets the bit and the largest timestamp, renews the CRC.
 pub fn stamp_append_time(batch: &mut [u8], now: TimestampMs) {
     if let Some(low) = batch.get_mut(ATTRIBUTES_AT + 1) {
