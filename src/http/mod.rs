@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod error;
+pub mod groups;
 pub mod health;
 pub mod link;
 pub mod media;

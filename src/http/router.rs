@@ -32,6 +32,7 @@ use super::{health, media, observe, openapi, stream, v2, v3};
         (name = "streams", description = "Live streams"),
         (name = "admin", description = "Administration"),
         (name = "clusters", description = "v3: clusters, brokers, topics and their configuration"),
+        (name = "groups", description = "Consumer groups: members, offsets and lag"),
         (name = "operations", description = "Health, metrics and this specification"),
     )
 )]

@@ -12,6 +12,9 @@ pub mod brokers;
 pub mod clusters;
 pub mod envelope;
 pub mod error;
+pub mod groups;
+pub mod groups_assignments;
+pub mod lags;
 pub mod produce;
 pub mod request;
 pub mod scope;
@@ -28,7 +31,13 @@ pub use scope::Scope;
 
 /// The routes of this API.
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().merge(clusters::routes()).merge(brokers::routes()).merge(produce::routes())
+    OpenApiRouter::new()
+        .merge(clusters::routes())
+        .merge(brokers::routes())
+        .merge(groups::routes())
+        .merge(groups_assignments::routes())
+        .merge(lags::routes())
+        .merge(produce::routes())
 }
 
 /// Answers 200 with JSON.
