@@ -66,8 +66,17 @@ pub const TOPIC_PATTERN_BYTES_MAX: usize = 1024;
 /// Partitions in one live stream.
 pub const STREAM_PARTITIONS_MAX: usize = 4096;
 
+/// Topics in one live stream.
+pub const STREAM_TOPICS_MAX: usize = 256;
+
+/// Longest regular expression of a live stream's topics, in bytes (matching is linear in time).
+pub const STREAM_PATTERN_BYTES_MAX: usize = 256;
+
 /// Live streams open at once.
 pub const STREAMS_MAX: usize = 20_000;
+
+/// Live streams that one remote address may have open by default.
+pub const STREAMS_PER_IP_MAX: usize = 50;
 
 /// Largest encoded stream cursor, in bytes; common proxies cap all headers at 8 KiB.
 pub const CURSOR_BYTES_MAX: usize = 4096;

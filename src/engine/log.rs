@@ -83,7 +83,7 @@ pub enum AppendError {
 }
 
 /// Which isolation a reader wants (KIP-98).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Isolation {
     /// Records up to the high watermark.
     #[default]

@@ -60,7 +60,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(v2::offsets::seek))
         .routes(routes!(v2::offsets::seek_to_beginning))
         .routes(routes!(v2::offsets::seek_to_end))
-        .routes(routes!(stream::topic_stream))
+        .merge(stream::routes())
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::healthz))

@@ -1,10 +1,11 @@
 //! The accept loop of the HTTP door: HTTP/1.1 and h2c on one port, with a limit and a drain.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use http::Request;
+use http::{Method, Request};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -25,6 +26,10 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// Pause after an accept error such as "too many open files", so that the loop does not spin.
 const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(50);
 
+/// The address at the other end of a connection, as an extension of its requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
 /// Accepts connections until shutdown; each is served by a task of its own.
 ///
 /// # Cancel safety
@@ -42,8 +47,8 @@ pub async fn serve(
             () = shutdown.stopping() => return,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok((stream, peer)) => (stream, peer),
             Err(error) => {
                 tracing::warn!(%error, "http connection cannot be accepted");
                 tokio::time::sleep(ACCEPT_ERROR_PAUSE).await;
@@ -57,20 +62,25 @@ pub async fn serve(
         let (router, metrics, stop) = (router.clone(), Arc::clone(&metrics), shutdown.clone());
         shutdown.spawn(async move {
             metrics.connections.inc();
-            serve_connection(stream, router, &stop).await;
+            serve_connection((stream, peer), router, &stop).await;
             metrics.connections.dec();
             drop(permit);
         });
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: Router, shutdown: &Shutdown) {
+async fn serve_connection(
+    (stream, peer): (TcpStream, SocketAddr),
+    router: Router,
+    shutdown: &Shutdown,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "http connection without nodelay");
     }
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
         let router = router.clone();
-        router.oneshot(without_trailing_slash(request))
+        router.oneshot(with_known_method(without_trailing_slash(request)))
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
@@ -96,6 +106,14 @@ async fn serve_connection(stream: TcpStream, router: Router, shutdown: &Shutdown
         // Mostly clients that went away; what matters is logged where it happens.
         tracing::debug!(%error, "http connection ended early");
     }
+}
+
+/// `QUERY /stream` is `POST /stream` that says it changes nothing; the router has no such method.
+fn with_known_method<B>(mut request: Request<B>) -> Request<B> {
+    if request.method().as_str() == "QUERY" && request.uri().path() == "/stream" {
+        *request.method_mut() = Method::POST;
+    }
+    request
 }
 
 /// Every route also answers with a slash at its end, as the REST proxies do.

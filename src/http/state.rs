@@ -42,6 +42,29 @@ pub struct StreamOptions {
     pub age_max: Duration,
     /// Streams open at once.
     pub streams_max: usize,
+    /// Streams that one client may have open.
+    pub streams_per_ip: StreamsPerIp,
+}
+
+/// How many streams one address may have open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamsPerIp {
+    /// So many for everybody but loopback, from where a proxy on the same machine connects.
+    Remote(usize),
+    /// So many for everybody; 0 is no limit.
+    All(usize),
+}
+
+impl StreamsPerIp {
+    /// The limit of an address, if it has one.
+    #[must_use]
+    pub const fn most(self, ip: std::net::IpAddr) -> Option<usize> {
+        match self {
+            Self::Remote(_) if ip.is_loopback() => None,
+            Self::Remote(0) | Self::All(0) => None,
+            Self::Remote(most) | Self::All(most) => Some(most),
+        }
+    }
 }
 
 impl Default for StreamOptions {
@@ -50,6 +73,7 @@ impl Default for StreamOptions {
             heartbeat: Duration::from_secs(15),
             age_max: Duration::from_secs(15 * 60),
             streams_max: crate::base::limits::STREAMS_MAX,
+            streams_per_ip: StreamsPerIp::Remote(crate::base::limits::STREAMS_PER_IP_MAX),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The cursor: the id of every event, from which a stream continues exactly.
 //!
 //! Text: `1.` and unpadded base64url of: version, flags, 4 bytes that stand for the cluster,
-//! the remaining `limit` if there is one, then for each topic its incarnation, the number of its
+//! the remaining `limit` and `max_bytes` if there are any, then for each topic its incarnation, the number of its
 //! partitions, and for each partition the difference to the one before and the *next* offset to
 //! deliver. Numbers are LEB128. The last 2 bytes are those of the CRC-32C of the rest, which catch
 //! what copying by hand damages. Clients do not look inside; old cursors are read for ever.
@@ -11,11 +11,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::base::ids::{Offset, PartitionId};
 use crate::base::limits::CURSOR_BYTES_MAX;
+use crate::engine::log::Isolation;
 
 const PREFIX: &str = "1.";
 const VERSION: u8 = 1;
 const FLAG_DONE: u8 = 1;
 const FLAG_LIMIT: u8 = 1 << 1;
+const FLAG_COMMITTED: u8 = 1 << 2;
+const FLAG_BYTES: u8 = 1 << 3;
+const FLAGS: u8 = FLAG_DONE | FLAG_LIMIT | FLAG_COMMITTED | FLAG_BYTES;
 const CRC_BYTES: usize = 2;
 
 /// Bytes that a next offset is counted with when a stream opens: 5 hold 34 billion records, so a
@@ -30,6 +34,35 @@ pub(in crate::http) fn cluster_tag(cluster_id: &str) -> ClusterTag {
     crc32c::crc32c(cluster_id.as_bytes()).to_be_bytes()
 }
 
+/// What a stream may still deliver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::http) struct Budget {
+    /// Records, if that is bounded.
+    pub(in crate::http) records: Option<u64>,
+    /// Bytes of events, if that is bounded; the record that reaches it is the last.
+    pub(in crate::http) bytes: Option<u64>,
+}
+
+impl Budget {
+    /// Tells whether nothing may follow.
+    pub(in crate::http) fn is_spent(self) -> bool {
+        self.records == Some(0) || self.bytes == Some(0)
+    }
+
+    /// Tells whether there is none.
+    pub(in crate::http) const fn is_unlimited(self) -> bool {
+        self.records.is_none() && self.bytes.is_none()
+    }
+
+    /// What is left after one record of so many bytes.
+    pub(in crate::http) fn after(self, bytes: usize) -> Self {
+        Self {
+            records: self.records.map(|left| left.saturating_sub(1)),
+            bytes: self.bytes.map(|left| left.saturating_sub(bytes as u64)),
+        }
+    }
+}
+
 /// What a cursor says besides positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::http) struct Head {
@@ -37,8 +70,10 @@ pub(in crate::http) struct Head {
     pub(in crate::http) is_done: bool,
     /// The cluster that the positions belong to.
     pub(in crate::http) cluster: ClusterTag,
-    /// Records still to deliver, if the stream was asked for a number.
-    pub(in crate::http) limit: Option<u64>,
+    /// What the stream may still deliver.
+    pub(in crate::http) budget: Budget,
+    /// Which records the stream shows.
+    pub(in crate::http) isolation: Isolation,
 }
 
 /// The next offset of one partition.
@@ -85,11 +120,10 @@ pub(in crate::http) fn write_into(
 ) {
     scratch.clear();
     scratch.push(VERSION);
-    let done = if head.is_done { FLAG_DONE } else { 0 };
-    scratch.push(done | if head.limit.is_some() { FLAG_LIMIT } else { 0 });
+    scratch.push(flags(head));
     scratch.extend_from_slice(&head.cluster);
-    if let Some(limit) = head.limit {
-        put_varint(limit, scratch);
+    for left in [head.budget.records, head.budget.bytes].into_iter().flatten() {
+        put_varint(left, scratch);
     }
     let mut rest = positions.peekable();
     while let Some(first) = rest.peek().copied() {
@@ -114,6 +148,14 @@ pub(in crate::http) fn write_into(
     out.truncate(from + written);
 }
 
+fn flags(head: Head) -> u8 {
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+    flag(head.is_done, FLAG_DONE)
+        | flag(head.budget.records.is_some(), FLAG_LIMIT)
+        | flag(head.budget.bytes.is_some(), FLAG_BYTES)
+        | flag(head.isolation == Isolation::ReadCommitted, FLAG_COMMITTED)
+}
+
 /// Writes a cursor as text of its own.
 pub(in crate::http) fn to_bytes(
     head: Head,
@@ -126,10 +168,16 @@ pub(in crate::http) fn to_bytes(
 
 /// Bytes that the cursor of a stream may come to, as text.
 pub(in crate::http) fn bytes_max(positions: impl Iterator<Item = Position>) -> usize {
-    let each = |p: Position| 2 + varint_bytes(unsigned(p.next)).max(OFFSET_BYTES_RESERVED);
-    // Version, flags, cluster, limit, incarnation, count and CRC.
-    let fixed = 2 + 4 + 10 + 10 + 5 + CRC_BYTES;
-    let raw = fixed + positions.map(each).sum::<usize>();
+    // Version, flags, cluster, limit, bytes and CRC.
+    let mut raw = 2 + 4 + 10 + 10 + CRC_BYTES;
+    let mut topic = None;
+    for position in positions {
+        if topic.replace(position.incarnation) != Some(position.incarnation) {
+            // Incarnation and count.
+            raw += varint_bytes(position.incarnation) + 2;
+        }
+        raw += 2 + varint_bytes(unsigned(position.next)).max(OFFSET_BYTES_RESERVED);
+    }
     PREFIX.len() + raw.div_ceil(3) * 4
 }
 
@@ -157,12 +205,19 @@ pub(in crate::http) fn read(text: &str) -> Result<Cursor, CursorError> {
 
 fn read_body(body: &[u8]) -> Option<Cursor> {
     let (&flags, body) = body.split_first()?;
-    if flags & !(FLAG_DONE | FLAG_LIMIT) != 0 {
+    if flags & !FLAGS != 0 {
         return None;
     }
     let (&cluster, mut rest) = body.split_first_chunk::<4>()?;
-    let limit = if flags & FLAG_LIMIT == 0 { None } else { Some(take_varint(&mut rest)?) };
-    let head = Head { is_done: flags & FLAG_DONE != 0, cluster, limit };
+    let mut number = |flag: u8| {
+        if flags & flag == 0 { Some(None) } else { take_varint(&mut rest).map(Some) }
+    };
+    let budget = Budget { records: number(FLAG_LIMIT)?, bytes: number(FLAG_BYTES)? };
+    let isolation = match flags & FLAG_COMMITTED {
+        0 => Isolation::ReadUncommitted,
+        _ => Isolation::ReadCommitted,
+    };
+    let head = Head { is_done: flags & FLAG_DONE != 0, cluster, budget, isolation };
     let mut positions = Vec::new();
     while !rest.is_empty() {
         let incarnation = take_varint(&mut rest)?;
@@ -236,10 +291,11 @@ mod tests {
 
     #[test]
     fn the_text_is_stable() {
-        let head = Head { is_done: false, cluster: [1, 2, 3, 4], limit: None };
+        let head = Head { cluster: [1, 2, 3, 4], ..Head::default() };
         let cursor = Cursor { head, positions: vec![at(7, 0, 254), at(7, 1, 600)] };
         assert_eq!(text(&cursor), "1.AQABAgMEBwIA_gEB2ATrXw");
-        let head = Head { is_done: true, limit: Some(5), ..head };
+        let budget = Budget { records: Some(5), bytes: None };
+        let head = Head { is_done: true, budget, ..head };
         let cursor = Cursor { head, ..cursor };
         assert_eq!(text(&cursor), "1.AQMBAgMEBQcCAP4BAdgEtRY");
     }
@@ -272,13 +328,25 @@ mod tests {
         let offset = prop_oneof![0..300_i64, 0..=i64::MAX];
         let partitions = prop::collection::btree_map(0..=i32::MAX, offset, 1..20);
         let topics = prop::collection::btree_map(any::<u64>(), partitions, 0..4);
-        let head = (any::<bool>(), any::<[u8; 4]>(), prop::option::of(any::<u64>()));
-        (head, topics).prop_map(|((is_done, cluster, limit), topics)| Cursor {
-            head: Head { is_done, cluster, limit },
-            positions: topics
-                .into_iter()
-                .flat_map(|(i, parts)| parts.into_iter().map(move |(p, next)| at(i, p, next)))
-                .collect(),
+        let budget = prop::array::uniform2(prop::option::of(any::<u64>()));
+        let head = (any::<bool>(), any::<[u8; 4]>(), budget, any::<bool>());
+        let isolation = |is_committed| match is_committed {
+            true => Isolation::ReadCommitted,
+            false => Isolation::ReadUncommitted,
+        };
+        (head, topics).prop_map(move |((is_done, cluster, [records, bytes], committed), topics)| {
+            Cursor {
+                head: Head {
+                    is_done,
+                    cluster,
+                    budget: Budget { records, bytes },
+                    isolation: isolation(committed),
+                },
+                positions: topics
+                    .into_iter()
+                    .flat_map(|(i, parts)| parts.into_iter().map(move |(p, next)| at(i, p, next)))
+                    .collect(),
+            }
         })
     }
 

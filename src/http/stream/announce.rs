@@ -1,27 +1,34 @@
 //! What a stream says of itself, between and after its records.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
-use super::body::{Part, StreamBody, positions};
+use super::body::{Ending, Part, Plan, StreamBody, check_cursor, positions};
 use super::cursor::{self, Head};
 use super::events::{self, Fault, Gap, GapReason};
 use super::life::{self, Closed, Tick};
 use super::params::OnGap;
+use super::source::{Change, Joining};
 use super::sse;
-
-/// How long a client shall wait after a fault that will be there again, in ms.
-const RETRY_AFTER_FAULT_MS: u64 = 30_000;
+use super::start::{Span, end_of};
+use super::wanted::{PartitionRef, check_size};
+use crate::base::ids::Offset;
 
 impl StreamBody {
     pub(super) fn head(&self) -> Head {
-        let cluster = self.permit.cluster();
-        Head { is_done: false, cluster, limit: self.plan.remaining }
+        let Plan { budget, isolation, .. } = self.plan;
+        Head { is_done: false, cluster: self.permit.cluster(), budget, isolation }
     }
 
     pub(super) fn send_event(&mut self, name: &str, data: &[u8]) {
         let id = cursor::to_bytes(self.head(), positions(&self.parts));
+        self.send(name, &id, data);
+    }
+
+    fn send(&mut self, name: &str, id: &[u8], data: &[u8]) {
         let mut out = Vec::with_capacity(data.len() + id.len() + 40);
-        sse::event_into(name, Some(&id), data, &mut out);
+        sse::event_into(name, Some(id), data, &mut out);
         self.outgoing = [out.into(), Bytes::new()];
     }
 
@@ -38,8 +45,10 @@ impl StreamBody {
 
     fn ping(&mut self) {
         let lag = |part: &Part| {
-            let bounds = self.permit.engine().log.bounds(&self.topic.name, part.span.partition);
-            bounds.map_or(0, |b| b.high_watermark.saturating_sub(part.span.next).max(0))
+            let name = &part.tail.topic().name;
+            let bounds = self.permit.engine().log.bounds(name, part.span.partition);
+            let end = bounds.map_or(0, |bounds| end_of(bounds, self.plan.isolation));
+            end.saturating_sub(part.span.next).max(0)
         };
         let lag = self.parts.iter().filter(|p| p.is_open).map(lag).fold(0, i64::saturating_add);
         let data = events::ping(self.permit.now_ms(), lag);
@@ -48,10 +57,13 @@ impl StreamBody {
 
     /// The moment of `until` has come: what there is now is the rest.
     fn bound_all(&mut self) {
+        // What comes to match from now on is later than the moment.
+        self.source = None;
         for (at, part) in self.parts.iter_mut().enumerate().filter(|(_, part)| part.is_open) {
-            let bounds = self.permit.engine().log.bounds(&self.topic.name, part.span.partition);
+            let name = &part.tail.topic().name;
+            let bounds = self.permit.engine().log.bounds(name, part.span.partition);
             let Ok(bounds) = bounds else { continue };
-            part.span.bound = part.span.bound.min(bounds.high_watermark);
+            part.span.bound = part.span.bound.min(end_of(bounds, self.plan.isolation));
             // One that is waited for may be at its end already.
             if part.receiver.is_none() && part.span.next >= part.span.bound {
                 self.ready.push_back(at);
@@ -59,25 +71,96 @@ impl StreamBody {
         }
     }
 
-    pub(super) fn report(&mut self, gap: Gap) {
+    pub(super) fn report(&mut self, gap: &Gap) {
         self.permit.count_gap(gap);
-        let name = self.topic.name.as_str();
         if self.plan.on_gap == OnGap::Fail && gap.reason != GapReason::Deleted {
-            return self.fault(&Fault::gap(gap.sentence(name)));
+            return self.fault(&Fault::gap(gap.sentence()));
         }
-        let data = gap.json(name);
+        let data = gap.json();
         self.send_event("gap", &data);
     }
 
-    /// The topic was deleted: there is nothing to come back for.
+    /// The topic of a partition was deleted: the others go on, if there are any.
     pub(super) fn gone(&mut self, at: usize) {
         let Some(part) = self.parts.get(at) else { return };
-        let (partition, requested) = (part.span.partition, Some(part.span.next));
-        self.report(Gap { partition, requested, resumed: None, reason: GapReason::Deleted });
-        let [gap, _] = std::mem::take(&mut self.outgoing);
-        self.end("deleted", Closed::Deleted);
-        let [end, _] = std::mem::take(&mut self.outgoing);
-        self.outgoing = [gap, end];
+        let deleted = part.tail.topic().id;
+        let mut gaps = Vec::new();
+        self.parts.retain(|part| {
+            let topic = part.tail.topic();
+            if topic.id == deleted {
+                gaps.push(Gap {
+                    topic: Some(topic.name.clone()),
+                    partition: Some(part.span.partition),
+                    requested: Some(part.span.next),
+                    resumed: None,
+                    reason: GapReason::Deleted,
+                });
+            }
+            topic.id != deleted
+        });
+        self.rewire();
+        let id = cursor::to_bytes(self.head(), positions(&self.parts));
+        let mut out = Vec::new();
+        for gap in &gaps {
+            self.permit.count_gap(gap);
+            sse::event_into("gap", Some(&id), &gap.json(), &mut out);
+        }
+        let is_over = match self.plan.ending {
+            Ending::Topic => true,
+            Ending::AllTopics => self.parts.is_empty(),
+            Ending::Never => false,
+        };
+        if is_over {
+            self.end("deleted", Closed::Deleted);
+            out.extend_from_slice(&self.outgoing[0]);
+        }
+        self.outgoing = [out.into(), Bytes::new()];
+    }
+
+    /// Lets partitions join or leave.
+    pub(super) fn change(&mut self, change: Change) {
+        match change {
+            Change::Joined { parts, generation } => match self.join(parts) {
+                Ok(joined) => {
+                    let (head, parts) = (self.head(), positions(&self.parts));
+                    let id = cursor::to_bytes(head, parts);
+                    let is_it = |part: &&Part| {
+                        joined.iter().any(|(topic, number)| part.is_of(*topic, *number))
+                    };
+                    let joined =
+                        self.parts.iter().filter(is_it).map(Part::place).collect::<Vec<_>>();
+                    let data = events::membership(&joined, generation);
+                    self.send("assigned", &id, &data);
+                }
+                Err(fault) => self.fault(&fault),
+            },
+            Change::Left { parts, generation } => {
+                let is_it =
+                    |part: &Part| parts.iter().any(|(topic, number)| part.is_of(*topic, *number));
+                let left = self.parts.iter().filter(|p| is_it(p)).map(Part::place);
+                let data = events::membership(&left.collect::<Vec<_>>(), generation);
+                self.parts.retain(|part| !is_it(part));
+                self.rewire();
+                self.send_event("revoked", &data);
+            }
+            Change::Failed(fault) => self.fault(&fault),
+        }
+    }
+
+    fn join(&mut self, parts: Vec<Joining>) -> Result<Vec<PartitionRef>, Fault> {
+        let mut joined = Vec::with_capacity(parts.len());
+        for Joining { topic, partition, next } in parts {
+            self.parts.retain(|part| !part.is_of(topic.id, partition));
+            let tail = self.permit.tail(&topic, partition, &self.plan);
+            let span = Span { partition, next, bound: Offset::MAX };
+            self.parts.push(Part { span, tail, receiver: None, is_open: true });
+            joined.push((topic.id, partition));
+        }
+        let topics: HashSet<_> = self.parts.iter().map(|part| part.tail.topic().id).collect();
+        check_size(topics.len(), self.parts.len()).map_err(Fault::too_large)?;
+        check_cursor(&self.parts).map_err(Fault::too_large)?;
+        self.rewire();
+        Ok(joined)
     }
 
     pub(super) fn end(&mut self, reason: &str, closed: Closed) {
@@ -89,13 +172,18 @@ impl StreamBody {
     }
 
     pub(super) fn fault(&mut self, fault: &Fault) {
-        let topic = &self.topic.name;
-        tracing::warn!(%topic, title = fault.title, detail = fault.detail, "stream failed");
-        let retry_ms =
-            if fault.is_retriable { life::random_retry_ms() } else { RETRY_AFTER_FAULT_MS };
+        tracing::warn!(title = fault.title, detail = fault.detail, "stream failed");
         let mut out = Vec::new();
         sse::event_into("fault", None, &fault.json(), &mut out);
-        sse::retry_into(retry_ms, &mut out);
+        if fault.is_retriable {
+            sse::retry_into(life::random_retry_ms(), &mut out);
+        } else {
+            // An EventSource would come back for ever and meet the same fault: with this cursor
+            // it is told to stop.
+            let head = Head { is_done: true, ..self.head() };
+            let id = cursor::to_bytes(head, positions(&self.parts));
+            sse::event_into("end", Some(&id), &events::end("fault"), &mut out);
+        }
         self.close(out, Closed::Fault);
     }
 

@@ -15,18 +15,24 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::FutureExt;
 
-use super::Permit;
 use super::chunk::Chunk;
 use super::cursor::{self, Position};
-use super::events::{self, Fault};
+use super::events::{self, Fault, Gap, GapReason, Place};
 use super::frame::{FRAME_BYTES_MAX, Frame, IdMode};
 use super::life::{Closed, Life};
-use super::params::OnGap;
-use super::start::{Span, gap_between};
+use super::open_streams::Permit;
+use super::params::{Format, Ids, OnGap};
+use super::source::Source;
+use super::start::{Span, end_of, gap_between};
 use super::tail::{LoadError, Loaded, Lookup, SharedLoad, Tail};
 use super::waits::{Receiver, Waits};
-use crate::base::ids::{Offset, TimestampMs};
-use crate::engine::topics::Topic;
+use crate::base::ids::{Offset, PartitionId, TimestampMs, TopicId};
+use crate::base::limits::CURSOR_BYTES_MAX;
+use crate::engine::log::Isolation;
+use crate::http::record::cursor::Budget;
+
+/// Partitions up to which every record has a cursor by default.
+const IDS_EACH_PARTITIONS_MAX: usize = 8;
 
 /// One partition of a stream.
 pub(super) struct Part {
@@ -37,20 +43,53 @@ pub(super) struct Part {
     pub(super) is_open: bool,
 }
 
+impl Part {
+    /// Where the stream is in this partition.
+    pub(super) fn place(&self) -> Place<'_> {
+        Place {
+            topic: self.tail.topic().name.as_str(),
+            partition: self.span.partition,
+            next: self.span.next,
+        }
+    }
+
+    /// Tells whether it is the partition of this number of a topic.
+    pub(super) fn is_of(&self, topic: TopicId, partition: PartitionId) -> bool {
+        self.tail.topic().id == topic && self.span.partition == partition
+    }
+}
+
 /// What a stream does, besides where it is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plan {
-    pub(super) ids: IdMode,
+    pub(super) ids: Ids,
+    pub(super) format: Format,
+    pub(super) isolation: Isolation,
     pub(super) on_gap: OnGap,
+    /// Lag after which a partition goes on at its end, if the client wants that.
+    pub(super) lag_max: Option<Offset>,
     pub(super) until: Option<TimestampMs>,
-    pub(super) remaining: Option<u64>,
+    pub(super) budget: Budget,
+    pub(super) ending: Ending,
+}
+
+/// When a stream has come to its end although nobody asked for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// With the first of its topics that is deleted.
+    Topic,
+    /// When no topic is left.
+    AllTopics,
+    /// Never: others may come.
+    Never,
 }
 
 /// The body of one stream.
 pub(super) struct StreamBody {
     pub(super) permit: Permit,
-    pub(super) topic: Arc<Topic>,
     pub(super) parts: Vec<Part>,
+    /// Lets partitions join and leave, if they can.
+    pub(super) source: Option<Box<dyn Source>>,
     parts_open: usize,
     /// Partitions that may have something, in the order of their turns.
     pub(super) ready: VecDeque<usize>,
@@ -63,6 +102,7 @@ pub(super) struct StreamBody {
     pub(super) outgoing: [Bytes; 2],
     life: Life,
     pub(super) plan: Plan,
+    id_mode: IdMode,
     is_caught_up: bool,
     pub(super) closing: Option<Closed>,
 }
@@ -83,12 +123,18 @@ enum Turn {
     Event,
 }
 
+/// Turns without a record after which a stream lets others run: whoever reads through markers and
+/// records that it does not show must not hold a thread.
+const EMPTY_TURNS_MAX: usize = 16;
+
 /// What filling a frame came to.
 enum Filled {
     /// Something is on its way.
     Something,
     /// Nothing, but partitions are newly waited for.
     Armed,
+    /// Nothing yet, after a long stretch without a record.
+    Paused,
     /// Nothing.
     Nothing,
 }
@@ -97,19 +143,20 @@ impl StreamBody {
     /// Makes the body; `opening` is its first frame.
     pub(super) fn new(
         permit: Permit,
-        topic: Arc<Topic>,
         parts: Vec<Part>,
+        source: Option<Box<dyn Source>>,
         plan: Plan,
         life: Life,
         opening: Bytes,
     ) -> Self {
         Self {
             permit,
-            topic,
             parts_open: parts.len(),
             ready: (0..parts.len()).collect(),
             waits: Waits::for_partitions(parts.len()),
+            id_mode: id_mode(plan.ids, parts.len(), plan.budget),
             parts,
+            source,
             load: None,
             held: None,
             outgoing: [opening, Bytes::new()],
@@ -118,6 +165,24 @@ impl StreamBody {
             is_caught_up: false,
             closing: None,
         }
+    }
+
+    /// Begins to wait anew, after parts have joined or left.
+    pub(super) fn rewire(&mut self) {
+        self.parts.sort_by_key(|part| (part.tail.topic().incarnation, part.span.partition));
+        let log = &self.permit.engine().log;
+        for part in self.parts.iter_mut().filter(|part| part.is_open && part.receiver.is_none()) {
+            part.receiver = log.watch(&part.tail.topic().name, part.span.partition).ok();
+        }
+        self.waits = Waits::for_partitions(self.parts.len());
+        self.ready = (0..self.parts.len()).filter(|at| self.is_open(*at)).collect();
+        self.parts_open = self.ready.len();
+        self.id_mode = id_mode(self.plan.ids, self.parts.len(), self.plan.budget);
+        (self.load, self.held) = (None, None);
+    }
+
+    fn is_open(&self, at: usize) -> bool {
+        self.parts.get(at).is_some_and(|part| part.is_open)
     }
 
     fn next_outgoing(&mut self) -> Option<Bytes> {
@@ -138,6 +203,16 @@ impl StreamBody {
             self.tick(tick);
             return Poll::Ready(());
         }
+        if self.permit.is_condemned(context.waker()) {
+            self.fault(&Fault::closed_by_administrator());
+            return Poll::Ready(());
+        }
+        if let Some(source) = &mut self.source
+            && let Poll::Ready(change) = source.poll_change(context)
+        {
+            self.change(change);
+            return Poll::Ready(());
+        }
         loop {
             while let Poll::Ready((at, receiver)) = self.waits.poll(context) {
                 if self.wake(at, receiver) {
@@ -148,11 +223,17 @@ impl StreamBody {
                 Filled::Something => return Poll::Ready(()),
                 Filled::Armed => {}
                 Filled::Nothing => break,
+                Filled::Paused => {
+                    let tick = self.life.poll(context);
+                    context.waker().wake_by_ref();
+                    self.tick(ready!(tick));
+                    return Poll::Ready(());
+                }
             }
         }
         if !self.is_caught_up && self.ready.is_empty() {
             self.is_caught_up = true;
-            let data = events::caught_up(self.topic.name.as_str(), positions(&self.parts));
+            let data = events::caught_up(&places(&self.parts));
             self.send_event("caught-up", &data);
             return Poll::Ready(());
         }
@@ -161,7 +242,7 @@ impl StreamBody {
         Poll::Ready(())
     }
 
-    /// Takes back a partition that was waited for; tells whether that ended the stream.
+    /// Takes back a partition that was waited for; tells whether that caused an event.
     fn wake(&mut self, at: usize, receiver: Option<Receiver>) -> bool {
         let Some(part) = self.parts.get_mut(at).filter(|part| part.is_open) else { return false };
         if receiver.is_none() {
@@ -174,18 +255,23 @@ impl StreamBody {
     }
 
     fn fill(&mut self, context: &mut Context<'_>) -> Filled {
-        let mut frame = Frame::new(self.plan.ids);
-        let mut is_armed = false;
-        while frame.has_room() && self.plan.remaining != Some(0) {
+        let mut frame = Frame::new(self.id_mode);
+        let (mut is_armed, mut turns) = (false, 0);
+        while frame.has_room() && !self.plan.budget.is_spent() {
+            turns += 1;
+            if turns > EMPTY_TURNS_MAX && frame.is_empty() {
+                return Filled::Paused;
+            }
             let Some(&at) = self.ready.front() else { break };
             match self.turn(at, &mut frame, context) {
                 Turn::Taken => self.ready.rotate_left(1),
                 Turn::Waiting => {
                     self.ready.pop_front();
-                    is_armed = true;
+                    (is_armed, turns) = (true, 0);
                 }
                 Turn::Finished => {
                     self.ready.pop_front();
+                    turns = 0;
                 }
                 Turn::Full | Turn::Loading => break,
                 Turn::Event => return Filled::Something,
@@ -199,9 +285,10 @@ impl StreamBody {
             });
             return Filled::Something;
         }
-        if self.plan.remaining == Some(0) {
-            self.end("limit", Closed::End);
-        } else if self.parts_open == 0 {
+        if self.plan.budget.is_spent() {
+            let is_records = self.plan.budget.records == Some(0);
+            self.end(if is_records { "limit" } else { "max_bytes" }, Closed::End);
+        } else if self.parts_open == 0 && self.source.is_none() {
             self.end("until", Closed::End);
         } else if is_armed {
             return Filled::Armed;
@@ -220,10 +307,46 @@ impl StreamBody {
         if !part.is_open {
             return Turn::Finished;
         }
+        if let Some(turn) = self.overflow(at, frame) {
+            return turn;
+        }
         match self.chunk(at, frame.is_empty(), context) {
             Ok(chunk) => self.take(at, chunk, frame),
             Err(turn) => turn,
         }
+    }
+
+    /// Goes on at the end if the client wants that and the partition is too far behind.
+    fn overflow(&mut self, at: usize, frame: &Frame) -> Option<Turn> {
+        let lag_max = self.plan.lag_max?;
+        let part = self.parts.get(at)?;
+        let end = *part.receiver.as_ref()?.borrow();
+        if end.saturating_sub(part.span.next) <= lag_max {
+            return None;
+        }
+        // With open transactions the end to go on at may be nearer.
+        let (topic, partition) = (part.tail.topic(), part.span.partition);
+        let bounds = self.permit.engine().log.bounds(&topic.name, partition).ok()?;
+        let end = end_of(bounds, self.plan.isolation).min(part.span.bound);
+        if end.saturating_sub(part.span.next) <= lag_max {
+            return None;
+        }
+        if !frame.is_empty() {
+            return Some(Turn::Full);
+        }
+        let gap = Gap {
+            topic: Some(topic.name.clone()),
+            partition: Some(partition),
+            requested: Some(part.span.next),
+            resumed: Some(end),
+            reason: GapReason::Overflow,
+        };
+        self.held = None;
+        if let Some(part) = self.parts.get_mut(at) {
+            part.span.next = end;
+        }
+        self.report(&gap);
+        Some(Turn::Event)
     }
 
     /// Finds the chunk at a partition's position.
@@ -301,11 +424,12 @@ impl StreamBody {
             LoadError::Nothing => return Turn::Finished,
             LoadError::OutOfRange(bounds) => {
                 let Some(part) = self.parts.get_mut(at) else { return Turn::Finished };
-                let gap = gap_between(part.span.partition, part.span.next, bounds);
+                let topic = part.tail.topic();
+                let gap = gap_between(topic, part.span.partition, part.span.next, bounds);
                 // Between the read and its answer the offset may have come into range.
                 let Some(gap) = gap else { return Turn::Taken };
                 part.span.next = gap.resumed.unwrap_or(part.span.next);
-                self.report(gap);
+                self.report(&gap);
             }
         }
         Turn::Event
@@ -322,12 +446,12 @@ impl StreamBody {
             range.end = range.start + early;
             part.span.bound = chunk.entry(range.end).map_or(part.span.bound, |e| e.offset);
         }
-        if let Some(remaining) = self.plan.remaining {
-            let remaining = usize::try_from(remaining).unwrap_or(usize::MAX);
-            range.end = range.end.min(range.start.saturating_add(remaining));
+        if let Some(records) = self.plan.budget.records {
+            let records = usize::try_from(records).unwrap_or(usize::MAX);
+            range.end = range.end.min(range.start.saturating_add(records));
         }
         let mut taken = range.start;
-        if self.plan.ids == IdMode::Shared {
+        if self.id_mode == IdMode::Shared {
             if !range.is_empty() && !frame.push_shared(&chunk, range.clone()) {
                 return self.hold(at, chunk);
             }
@@ -335,23 +459,26 @@ impl StreamBody {
         }
         while taken < range.end {
             let Some(entry) = chunk.entry(taken) else { break };
-            let before = self.plan.remaining;
+            let before = self.plan.budget;
             if let Some(part) = self.parts.get_mut(at) {
                 part.span.next = entry.offset + 1;
             }
-            self.plan.remaining = before.map(|left| left.saturating_sub(1));
+            self.plan.budget = before.after(chunk.data_slice(taken).len());
             let (head, parts) = (self.head(), &self.parts);
             let has_fitted = frame.push_record(&chunk, taken, |scratch, out| {
                 cursor::write_into(head, positions(parts), scratch, out);
             });
             if !has_fitted {
-                self.plan.remaining = before;
+                self.plan.budget = before;
                 if let Some(part) = self.parts.get_mut(at) {
                     part.span.next = entry.offset;
                 }
                 return self.hold(at, chunk);
             }
             taken += 1;
+            if self.plan.budget.is_spent() {
+                range.end = taken;
+            }
         }
         if let Some(part) = self.parts.get_mut(at) {
             part.span.next = chunk.entry(range.end).map_or(chunk.next, |entry| entry.offset);
@@ -366,13 +493,44 @@ impl StreamBody {
     }
 }
 
+/// Checks that the cursor of a stream does not outgrow what proxies let pass.
+///
+/// # Errors
+/// The sentence that says by how much.
+pub(super) fn check_cursor(parts: &[Part]) -> Result<(), String> {
+    let bytes = cursor::bytes_max(positions(parts));
+    if bytes <= CURSOR_BYTES_MAX {
+        return Ok(());
+    }
+    let count = parts.len();
+    Err(format!(
+        "the cursor of {count} partitions would take {bytes} bytes of {CURSOR_BYTES_MAX}: select \
+         some with partitions="
+    ))
+}
+
 /// Where a stream is, as its cursor says it.
 pub(super) fn positions(parts: &[Part]) -> impl Iterator<Item = Position> + Clone {
     parts.iter().map(|part| Position {
-        incarnation: part.tail.incarnation(),
+        incarnation: part.tail.topic().incarnation,
         partition: part.span.partition,
         next: part.span.next,
     })
+}
+
+/// Where a stream is, as its events say it.
+pub(super) fn places(parts: &[Part]) -> Vec<Place<'_>> {
+    parts.iter().map(Part::place).collect()
+}
+
+fn id_mode(ids: Ids, partition_count: usize, budget: Budget) -> IdMode {
+    match ids {
+        Ids::Flush => IdMode::Flush,
+        Ids::Auto if partition_count > IDS_EACH_PARTITIONS_MAX => IdMode::Flush,
+        // The ids that chunks have say nothing of other partitions and of a budget.
+        _ if partition_count == 1 && budget.is_unlimited() => IdMode::Shared,
+        Ids::Auto | Ids::Each => IdMode::Each,
+    }
 }
 
 impl http_body::Body for StreamBody {
@@ -387,6 +545,7 @@ impl http_body::Body for StreamBody {
         loop {
             if let Some(piece) = this.next_outgoing() {
                 this.permit.count_bytes(piece.len());
+                this.permit.note(&this.parts);
                 this.life.wrote();
                 return Poll::Ready(Some(Ok(http_body::Frame::data(piece))));
             }

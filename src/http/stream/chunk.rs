@@ -12,7 +12,7 @@ use super::cursor::{self, ClusterTag, Head, Position};
 use super::data;
 use super::params::Format;
 use crate::base::ids::{Offset, PartitionId, TimestampMs};
-use crate::engine::log::AbortedTransaction;
+use crate::engine::log::{AbortedTransaction, Isolation};
 use crate::engine::topics::Topic;
 use crate::http::record::envelope::Envelope;
 use crate::protocol::record_batch::header::verify_crc;
@@ -99,6 +99,7 @@ pub(super) struct Target<'a> {
     pub(super) partition: PartitionId,
     pub(super) format: Format,
     pub(super) cluster: ClusterTag,
+    pub(super) isolation: Isolation,
 }
 
 /// Batches that were read, with a place among their records.
@@ -256,7 +257,8 @@ impl<'a> Writer<'a> {
     fn push(&mut self, envelope: &Envelope<'_>, record: &Record<'_>) {
         let start = self.at();
         self.text.extend_from_slice(b"id: ");
-        let head = Head { cluster: self.target.cluster, ..Head::default() };
+        let Target { cluster, isolation, .. } = self.target;
+        let head = Head { cluster, isolation, ..Head::default() };
         let position = Position {
             incarnation: self.target.topic.incarnation,
             partition: self.target.partition,
@@ -319,7 +321,9 @@ mod tests {
     fn encode(batches: &mut Batches, from: Offset) -> Result<Chunk, BatchError> {
         let topic = topic();
         let format = Format::default();
-        batches.encode(from, Target { topic: &topic, partition: 0, format, cluster: [0; 4] })
+        let isolation = Isolation::default();
+        let cluster = [0; 4];
+        batches.encode(from, Target { topic: &topic, partition: 0, format, cluster, isolation })
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The data of the events that are not records, as JSON.
 
-use super::cursor::Position;
-use crate::base::ids::{Offset, PartitionId, TimestampMs};
+use crate::base::ids::{Offset, PartitionId, TimestampMs, TopicName};
 use crate::base::json;
 use crate::http::metrics::ReasonLabels;
 
@@ -19,6 +18,8 @@ pub(super) enum GapReason {
     Deleted,
     /// The log ends before the position.
     Truncated,
+    /// The stream was too far behind and went on at the end, as its client wanted.
+    Overflow,
 }
 
 impl GapReason {
@@ -28,6 +29,7 @@ impl GapReason {
             Self::Recreated => "recreated",
             Self::Deleted => "deleted",
             Self::Truncated => "truncated",
+            Self::Overflow => "overflow",
         }
     }
 
@@ -37,9 +39,12 @@ impl GapReason {
 }
 
 /// Records that are missing from a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Gap {
-    pub(super) partition: PartitionId,
+    /// None when nothing is left that tells its name.
+    pub(super) topic: Option<TopicName>,
+    /// None for the whole topic.
+    pub(super) partition: Option<PartitionId>,
     /// Where the stream would have gone on.
     pub(super) requested: Option<Offset>,
     /// Where it goes on.
@@ -49,12 +54,15 @@ pub(super) struct Gap {
 
 impl Gap {
     /// The data of a `gap` event.
-    pub(super) fn json(&self, topic: &str) -> Vec<u8> {
+    pub(super) fn json(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128);
         out.extend_from_slice(b"{\"topic\":");
-        json::string_into(topic, &mut out);
+        match &self.topic {
+            Some(topic) => json::string_into(topic.as_str(), &mut out),
+            None => out.extend_from_slice(b"null"),
+        }
         out.extend_from_slice(b",\"partition\":");
-        json::integer_into(self.partition, &mut out);
+        optional_into(self.partition, &mut out);
         out.extend_from_slice(b",\"requested\":");
         optional_into(self.requested, &mut out);
         out.extend_from_slice(b",\"resumed\":");
@@ -66,8 +74,12 @@ impl Gap {
     }
 
     /// The gap as a sentence.
-    pub(super) fn sentence(&self, topic: &str) -> String {
-        let (partition, reason) = (self.partition, self.reason.as_str());
+    pub(super) fn sentence(&self) -> String {
+        let reason = self.reason.as_str();
+        let topic = self.topic.as_ref().map_or("of the cursor", TopicName::as_str);
+        let Some(partition) = self.partition else {
+            return format!("topic '{topic}' has no records any more ({reason})");
+        };
         let show = |offset: Option<Offset>| offset.map_or("none".to_owned(), |o| o.to_string());
         let (requested, resumed) = (show(self.requested), show(self.resumed));
         format!(
@@ -77,19 +89,22 @@ impl Gap {
     }
 }
 
+/// Where one partition of a stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place<'a> {
+    pub(super) topic: &'a str,
+    pub(super) partition: PartitionId,
+    pub(super) next: Offset,
+}
+
 /// The data of the `ready` event.
-pub(super) fn ready(
-    stream: &str,
-    resume: &str,
-    topic: &str,
-    positions: impl Iterator<Item = Position>,
-) -> Vec<u8> {
+pub(super) fn ready(stream: &str, resume: &str, places: &[Place<'_>]) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     out.extend_from_slice(b"{\"stream\":");
     json::string_into(stream, &mut out);
     out.extend_from_slice(b",\"resume\":");
     json::string_into(resume, &mut out);
-    positions_into(topic, positions, &mut out);
+    positions_into(places, &mut out);
     out.extend_from_slice(b",\"server\":");
     json::string_into(SERVER, &mut out);
     out.push(b'}');
@@ -97,9 +112,9 @@ pub(super) fn ready(
 }
 
 /// The data of the `caught-up` event.
-pub(super) fn caught_up(topic: &str, positions: impl Iterator<Item = Position>) -> Vec<u8> {
+pub(super) fn caught_up(places: &[Place<'_>]) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
-    positions_into(topic, positions, &mut out);
+    positions_into(places, &mut out);
     // The list is written as a field that follows another one.
     if let Some(first) = out.first_mut() {
         *first = b'{';
@@ -108,18 +123,35 @@ pub(super) fn caught_up(topic: &str, positions: impl Iterator<Item = Position>) 
     out
 }
 
-fn positions_into(topic: &str, positions: impl Iterator<Item = Position>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"positions\":[");
-    for (at, position) in positions.enumerate() {
+fn positions_into(places: &[Place<'_>], out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"positions\":");
+    list_into(places, out);
+}
+
+fn list_into(places: &[Place<'_>], out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (at, place) in places.iter().enumerate() {
         out.extend_from_slice(if at == 0 { b"{\"topic\":" } else { b",{\"topic\":" });
-        json::string_into(topic, out);
+        json::string_into(place.topic, out);
         out.extend_from_slice(b",\"partition\":");
-        json::integer_into(position.partition, out);
+        json::integer_into(place.partition, out);
         out.extend_from_slice(b",\"offset\":");
-        json::integer_into(position.next, out);
+        json::integer_into(place.next, out);
         out.push(b'}');
     }
     out.push(b']');
+}
+
+/// The data of `assigned` and `revoked` events.
+pub(super) fn membership(places: &[Place<'_>], generation: Option<i32>) -> Vec<u8> {
+    let mut out = b"{\"partitions\":".to_vec();
+    list_into(places, &mut out);
+    if let Some(generation) = generation {
+        out.extend_from_slice(b",\"generation\":");
+        json::integer_into(generation, &mut out);
+    }
+    out.push(b'}');
+    out
 }
 
 /// The data of a `ping` event; nothing is filtered yet.
@@ -166,6 +198,22 @@ impl Fault {
         Self { status: 410, title: "records are missing", detail, is_retriable: false }
     }
 
+    /// An administrator ended the stream.
+    pub(super) fn closed_by_administrator() -> Self {
+        let detail = "closed by administrator".to_owned();
+        Self { status: 410, title: "stream closed", detail, is_retriable: false }
+    }
+
+    /// The stream would become larger than it may.
+    pub(super) const fn too_large(detail: String) -> Self {
+        Self { status: 400, title: "stream too large", detail, is_retriable: false }
+    }
+
+    /// A stream that would be refused but for `soft_errors`.
+    pub(super) const fn refused(status: u16, detail: String) -> Self {
+        Self { status, title: "stream refused", detail, is_retriable: true }
+    }
+
     /// The data of a `fault` event: a problem object (RFC 9457).
     pub(super) fn json(&self) -> Vec<u8> {
         let mut out = b"{\"type\":\"about:blank\",\"title\":".to_vec();
@@ -181,7 +229,7 @@ impl Fault {
     }
 }
 
-fn optional_into(value: Option<Offset>, out: &mut Vec<u8>) {
+fn optional_into(value: Option<impl itoa::Integer>, out: &mut Vec<u8>) {
     match value {
         Some(value) => json::integer_into(value, out),
         None => out.extend_from_slice(b"null"),
@@ -200,23 +248,33 @@ mod tests {
 
     #[test]
     fn every_event_has_its_data() {
-        let at = |partition, next| Position { incarnation: 1, partition, next };
+        let at = |partition, next| Place { topic: "t", partition, next };
         let positions = [at(0, 254), at(1, 600)];
         let list = "\"positions\":[{\"topic\":\"t\",\"partition\":0,\"offset\":254},\
                     {\"topic\":\"t\",\"partition\":1,\"offset\":600}]";
-        let ready = text(ready("s-1", "exact", "t", positions.into_iter()));
+        let ready = text(ready("s-1", "exact", &positions));
         let expected =
             format!("{{\"stream\":\"s-1\",\"resume\":\"exact\",{list},\"server\":\"{SERVER}\"}}");
         assert_eq!(ready, expected);
-        assert_eq!(text(caught_up("t", positions.into_iter())), format!("{{{list}}}"));
+        assert_eq!(text(caught_up(&positions)), format!("{{{list}}}"));
         let expected = "{\"ts\":5,\"lag\":7,\"filtered\":0,\"filter_errors\":0}";
         assert_eq!(text(ping(5, 7)), expected);
         assert_eq!(text(end("limit")), "{\"reason\":\"limit\"}");
-        let gap =
-            Gap { partition: 1, requested: Some(5), resumed: None, reason: GapReason::Deleted };
+        assert_eq!(
+            text(membership(&[at(0, 3)], Some(7))),
+            r#"{"partitions":[{"topic":"t","partition":0,"offset":3}],"generation":7}"#
+        );
+        assert_eq!(text(membership(&[], None)), r#"{"partitions":[]}"#);
+        let gap = Gap {
+            topic: TopicName::parse("t").ok(),
+            partition: Some(1),
+            requested: Some(5),
+            resumed: None,
+            reason: GapReason::Deleted,
+        };
         let expected = "{\"topic\":\"t\",\"partition\":1,\"requested\":5,\"resumed\":null,\
                         \"reason\":\"deleted\"}";
-        assert_eq!(text(gap.json("t")), expected);
+        assert_eq!(text(gap.json()), expected);
         let expected = "{\"type\":\"about:blank\",\"title\":\"storage failed\",\"status\":503,\
                         \"detail\":\"a \\\"b\\\"\\n\",\"retriable\":true}";
         assert_eq!(text(Fault::storage("a \"b\"\n".to_owned()).json()), expected);

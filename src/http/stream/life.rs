@@ -200,7 +200,7 @@ mod tests {
     #[tokio::test]
     async fn a_life_has_heartbeats_and_an_end() {
         let shutdown = Shutdown::new();
-        let (beat, age) = (Duration::from_millis(2), Duration::from_millis(20));
+        let (beat, age) = (Duration::from_millis(2), Duration::from_millis(500));
         let mut life = Life::new(beat, age, Some(Duration::from_millis(1)), &shutdown);
         let mut ticks = Vec::new();
         loop {

@@ -3,17 +3,20 @@
 //! A cursor goes before `from`. What a cursor says of topics or partitions that were not asked for
 //! is ignored: it never widens a request. A position that the log does not have becomes a gap.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
 use http::StatusCode;
 
-use super::cursor::{ClusterTag, Cursor};
 use super::events::{Gap, GapReason};
-use super::params::{From, Named, OnGap, Params, Resume, Until};
+use super::params::{From, Named, OnGap, Resume, StartOffset, Subscription, Until};
+use super::wanted::{Wanted, check_size};
 use crate::base::ids::{Offset, PartitionId, TimestampMs};
-use crate::base::limits::STREAM_PARTITIONS_MAX;
 use crate::engine::Engine;
 use crate::engine::log::{Bounds, Isolation, OffsetSpec};
 use crate::engine::topics::Topic;
 use crate::http::error::{ApiError, ApiResult};
+use crate::http::record::cursor::{Budget, ClusterTag, Cursor};
 
 /// Where one partition begins and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,11 +52,12 @@ impl Resumed {
 /// Everything about the beginning of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Start {
-    pub(super) spans: Vec<Span>,
+    /// In the order of topics' creation and of partitions, as cursors have them.
+    pub(super) spans: Vec<(Arc<Topic>, Span)>,
     pub(super) gaps: Vec<Gap>,
     pub(super) resumed: Resumed,
-    /// Records still to deliver, if that is bounded.
-    pub(super) remaining: Option<u64>,
+    pub(super) budget: Budget,
+    pub(super) isolation: Isolation,
 }
 
 /// What the client wants of one partition.
@@ -71,100 +75,200 @@ enum Wish {
 /// Resolves everything.
 ///
 /// # Errors
-/// 404 for partitions that do not exist, 410 for gaps if the client wants it so, 400 for too many
-/// partitions, and what reading the log may answer.
+/// 404 for topics and partitions that do not exist, 410 for gaps if the client wants it so, 400 for
+/// too many partitions, and what reading the log may answer.
 ///
 /// # Cancel safety
 /// Safe: nothing changes.
 pub(super) async fn resolve(
     engine: &Engine,
-    topic: &Topic,
-    params: &Params,
+    wanted: &Wanted,
+    subscription: &Subscription,
     cluster: ClusterTag,
     now: TimestampMs,
 ) -> ApiResult<Start> {
-    let partitions = select(topic, params)?;
-    let mut spans = Vec::with_capacity(partitions.len());
-    let mut gaps = Vec::new();
-    for partition in partitions {
+    let resume = Resumption::of(engine, subscription, cluster);
+    let (topics, mut gaps) = find_topics(engine, wanted, &resume)?;
+    let chosen = select(&topics, subscription)?;
+    let is_single = matches!(wanted, Wanted::Only(_)) || topics.len() == 1;
+    gaps.extend(resume.lost(is_single));
+    let isolation = isolation(subscription);
+    let mut spans = Vec::with_capacity(chosen.len());
+    for (topic, partition) in chosen {
         let bounds = engine.log.bounds(&topic.name, partition)?;
-        let wish = wish(topic, partition, params, cluster);
-        let resolver = Resolver { engine, topic, partition, bounds };
-        let (next, gap) =
-            resolver.place(wish, params.subscription.from.as_ref(), is_resumed(params)).await?;
+        let wish = resume.wish(&topic, partition, is_single);
+        let resolver =
+            Resolver { engine, topic: &topic, partition, bounds, isolation, subscription };
+        let (next, gap) = resolver.place(wish, resume.is_any()).await?;
         gaps.extend(gap);
-        let bound = resolver.bound(params.subscription.until, now).await?;
-        spans.push(Span { partition, next, bound });
+        let bound = resolver.bound(now).await?;
+        spans.push((topic, Span { partition, next, bound }));
     }
-    if params.subscription.on_gap == OnGap::Fail
+    if subscription.on_gap == OnGap::Fail
         && let Some(gap) = gaps.first()
     {
-        return Err(ApiError::status(StatusCode::GONE, gap.sentence(topic.name.as_str())));
+        return Err(ApiError::status(StatusCode::GONE, gap.sentence()));
     }
-    let resumed = match (gaps.is_empty(), is_resumed(params)) {
+    let resumed = match (gaps.is_empty(), resume.is_any()) {
         (false, _) => Resumed::Gap,
         (true, true) => Resumed::Exact,
         (true, false) => Resumed::Fresh,
     };
-    Ok(Start { spans, gaps, resumed, remaining: remaining(params) })
+    Ok(Start { spans, gaps, resumed, budget: budget(subscription), isolation })
 }
 
-fn select(topic: &Topic, params: &Params) -> ApiResult<Vec<PartitionId>> {
-    let name = topic.name.as_str();
-    let all = 0..topic.partition_count;
-    let named = match &params.subscription.from {
-        Some(From::Offsets(offsets)) => offsets.iter().map(|(partition, _)| *partition).collect(),
-        _ => Vec::new(),
-    };
-    let chosen = params.subscription.partitions.iter().flatten().chain(&named);
-    if let Some(unknown) = chosen.copied().find(|p| !all.contains(p)) {
-        return Err(ApiError::partition_not_found(name, unknown));
+/// Finds the topics, by the order of their creation. One that is gone is an error for a stream
+/// that begins, and a gap for one that goes on with others.
+fn find_topics(
+    engine: &Engine,
+    wanted: &Wanted,
+    resume: &Resumption<'_>,
+) -> ApiResult<(Vec<Arc<Topic>>, Vec<Gap>)> {
+    let (mut topics, missing) = wanted.find(&*engine.topics);
+    if let Some(name) = missing.first()
+        && (topics.is_empty() || !resume.is_any())
+    {
+        return Err(ApiError::topic_not_found(name.as_str()));
     }
-    let selected = params.subscription.partitions.clone().unwrap_or_else(|| all.collect());
-    if selected.len() > STREAM_PARTITIONS_MAX {
-        let count = selected.len();
-        let message = format!(
-            "topic '{name}' has {count} partitions, a stream takes {STREAM_PARTITIONS_MAX}: \
-             select some with partitions="
-        );
+    let internal = topics.iter().find(|topic| topic.is_internal);
+    if let Some(internal) = internal.filter(|_| topics.len() > 1) {
+        let message =
+            format!("topics '{}' is not possible: an internal topic stands alone", internal.name);
         return Err(ApiError::bad_request(message));
     }
-    Ok(selected)
+    topics.sort_by_key(|topic| topic.incarnation);
+    let gap = |topic| Gap {
+        topic: Some(topic),
+        partition: None,
+        requested: None,
+        resumed: None,
+        reason: GapReason::Deleted,
+    };
+    Ok((topics, missing.into_iter().map(gap).collect()))
 }
 
-fn is_resumed(params: &Params) -> bool {
-    match &params.subscription.resume {
-        Some(Resume::Cursor(cursor)) => !cursor.positions.is_empty(),
-        Some(Resume::Named(named)) => !named.is_empty(),
-        None => false,
+/// The partitions that the stream begins with.
+fn select(
+    topics: &[Arc<Topic>],
+    subscription: &Subscription,
+) -> ApiResult<Vec<(Arc<Topic>, PartitionId)>> {
+    check_offsets(topics, &subscription.offsets)?;
+    let mut chosen = Vec::new();
+    if let Some(partitions) = &subscription.partitions {
+        let [topic] = topics else {
+            let count = topics.len();
+            let message = format!("partitions is not possible with {count} topics, only with one");
+            return Err(ApiError::bad_request(message));
+        };
+        let all = 0..topic.partition_count;
+        if let Some(unknown) = partitions.iter().find(|p| !all.contains(p)) {
+            return Err(ApiError::partition_not_found(topic.name.as_str(), *unknown));
+        }
+        chosen.extend(partitions.iter().map(|partition| (Arc::clone(topic), *partition)));
+    } else {
+        let count = |topic: &Arc<Topic>| usize::try_from(topic.partition_count).unwrap_or(0);
+        check_size(topics.len(), topics.iter().map(count).sum()).map_err(ApiError::bad_request)?;
+        for topic in topics {
+            chosen.extend((0..topic.partition_count).map(|p| (Arc::clone(topic), p)));
+        }
     }
+    check_size(topics.len(), chosen.len()).map_err(ApiError::bad_request)?;
+    Ok(chosen)
 }
 
-fn wish(topic: &Topic, partition: PartitionId, params: &Params, cluster: ClusterTag) -> Wish {
-    match &params.subscription.resume {
-        Some(Resume::Cursor(cursor)) => wish_of_cursor(topic, partition, cursor, cluster),
-        Some(Resume::Named(named)) => wish_of_name(topic, partition, named),
-        None => Wish::From,
+fn check_offsets(topics: &[Arc<Topic>], offsets: &[StartOffset]) -> ApiResult<()> {
+    for StartOffset { topic: name, partition, .. } in offsets {
+        let topic = match (name, topics) {
+            (Some(name), _) => topics
+                .iter()
+                .find(|topic| topic.name.as_str() == name)
+                .ok_or_else(|| ApiError::topic_not_found(name))?,
+            (None, [topic]) => topic,
+            (None, _) => {
+                let message = format!(
+                    "from: the offset of partition {partition} needs its topic, as                      offset:TOPIC:P=O, because the stream is of {} topics",
+                    topics.len()
+                );
+                return Err(ApiError::bad_request(message));
+            }
+        };
+        if !(0..topic.partition_count).contains(partition) {
+            return Err(ApiError::partition_not_found(topic.name.as_str(), *partition));
+        }
     }
+    Ok(())
 }
 
-fn wish_of_cursor(
-    topic: &Topic,
-    partition: PartitionId,
-    cursor: &Cursor,
-    cluster: ClusterTag,
-) -> Wish {
-    let mut of_partition = cursor.positions.iter().filter(|p| p.partition == partition);
-    let is_ours = cursor.head.cluster == cluster;
-    let is_current = |incarnation| is_ours && incarnation == topic.incarnation;
-    if cursor.positions.iter().any(|p| is_current(p.incarnation)) {
-        let found = of_partition.find(|p| is_current(p.incarnation));
-        return found.map_or(Wish::From, |position| Wish::Exactly(position.next));
+/// What a client says of the stream that it continues.
+struct Resumption<'a> {
+    cursor: Option<&'a Cursor>,
+    /// Positions of the cursor that are of this cluster.
+    ours: HashMap<(u64, PartitionId), Offset>,
+    incarnations: HashSet<u64>,
+    /// Those of the incarnations that exist no more.
+    dead: HashSet<u64>,
+    named: &'a [Named],
+}
+
+impl<'a> Resumption<'a> {
+    fn of(engine: &Engine, subscription: &'a Subscription, cluster: ClusterTag) -> Self {
+        let (cursor, named): (_, &[Named]) = match &subscription.resume {
+            Some(Resume::Cursor(cursor)) => (Some(cursor), &[]),
+            Some(Resume::Named(named)) => (None, named),
+            None => (None, &[]),
+        };
+        let ours = cursor.filter(|cursor| cursor.head.cluster == cluster);
+        let ours: HashMap<_, _> = ours
+            .into_iter()
+            .flat_map(|cursor| &cursor.positions)
+            .map(|p| ((p.incarnation, p.partition), p.next))
+            .collect();
+        let incarnations: HashSet<_> = ours.keys().map(|(incarnation, _)| *incarnation).collect();
+        let mut dead = incarnations.clone();
+        if !dead.is_empty() {
+            for topic in engine.topics.list() {
+                dead.remove(&topic.incarnation);
+            }
+        }
+        Self { cursor, ours, incarnations, dead, named }
     }
-    match of_partition.next() {
-        Some(stale) => Wish::Recreated(Some(stale.next)),
-        None if cursor.positions.is_empty() => Wish::From,
-        None => Wish::Recreated(None),
+
+    /// Tells whether it continues anything.
+    fn is_any(&self) -> bool {
+        self.cursor.is_some_and(|cursor| !cursor.positions.is_empty()) || !self.named.is_empty()
+    }
+
+    /// Topics of the cursor that do not exist any more, as gaps; a stream of one topic finds them
+    /// by its topic's being another one.
+    fn lost(&self, is_single: bool) -> Option<Gap> {
+        let is_lost = !is_single && !self.dead.is_empty();
+        let reason = GapReason::Deleted;
+        is_lost.then_some(Gap {
+            topic: None,
+            partition: None,
+            requested: None,
+            resumed: None,
+            reason,
+        })
+    }
+
+    fn wish(&self, topic: &Topic, partition: PartitionId, is_single: bool) -> Wish {
+        let Some(cursor) = self.cursor else {
+            return wish_of_name(topic, partition, self.named);
+        };
+        if self.incarnations.contains(&topic.incarnation) {
+            let known = self.ours.get(&(topic.incarnation, partition));
+            return known.map_or(Wish::From, |next| Wish::Exactly(*next));
+        }
+        let is_foreign = self.ours.is_empty() && !cursor.positions.is_empty();
+        let is_stale = is_foreign || (is_single && !self.dead.is_empty());
+        if !is_stale {
+            // The cursor does not know the topic, and nothing of it may be skipped.
+            return Wish::From;
+        }
+        let is_it = |incarnation| is_single && (is_foreign || self.dead.contains(&incarnation));
+        let mut positions = cursor.positions.iter().filter(|p| is_it(p.incarnation));
+        Wish::Recreated(positions.find(|p| p.partition == partition).map(|p| p.next))
     }
 }
 
@@ -177,14 +281,28 @@ fn wish_of_name(topic: &Topic, partition: PartitionId, named: &[Named]) -> Wish 
     }
 }
 
+/// What the client asks for, else what the stream had that it continues, else what Kafka's newer
+/// clients have.
+fn isolation(subscription: &Subscription) -> Isolation {
+    let of_cursor = match &subscription.resume {
+        Some(Resume::Cursor(cursor)) => cursor.head.isolation,
+        Some(Resume::Named(_)) | None => Isolation::ReadCommitted,
+    };
+    subscription.isolation.unwrap_or(of_cursor)
+}
+
 /// A cursor's budget counts only while the client still asks for one.
-fn remaining(params: &Params) -> Option<u64> {
-    let limit = params.subscription.limit?;
-    match &params.subscription.resume {
-        Some(Resume::Cursor(Cursor { head, .. })) => {
-            Some(head.limit.map_or(limit, |left| left.min(limit)))
-        }
-        _ => Some(limit),
+fn budget(subscription: &Subscription) -> Budget {
+    let left = match &subscription.resume {
+        Some(Resume::Cursor(Cursor { head, .. })) => head.budget,
+        Some(Resume::Named(_)) | None => Budget::default(),
+    };
+    let least = |asked: Option<u64>, left: Option<u64>| {
+        asked.map(|asked| left.map_or(asked, |left| left.min(asked)))
+    };
+    Budget {
+        records: least(subscription.limit, left.records),
+        bytes: least(subscription.max_bytes, left.bytes),
     }
 }
 
@@ -194,15 +312,13 @@ struct Resolver<'a> {
     topic: &'a Topic,
     partition: PartitionId,
     bounds: Bounds,
+    isolation: Isolation,
+    subscription: &'a Subscription,
 }
 
 impl Resolver<'_> {
-    async fn place(
-        &self,
-        wish: Wish,
-        from: Option<&From>,
-        is_resumed: bool,
-    ) -> ApiResult<(Offset, Option<Gap>)> {
+    async fn place(&self, wish: Wish, is_resumed: bool) -> ApiResult<(Offset, Option<Gap>)> {
+        let from = self.subscription.from.as_ref();
         match wish {
             Wish::Exactly(offset) => Ok(self.within(offset)),
             Wish::Timestamp(at) => Ok((self.at_or_after(at).await?, None)),
@@ -211,56 +327,65 @@ impl Resolver<'_> {
             Wish::From => self.from(from.unwrap_or(&From::Latest)).await,
             Wish::Recreated(requested) => {
                 let (next, _) = self.from(from.unwrap_or(&From::Earliest)).await?;
-                let (resumed, reason) = (Some(next), GapReason::Recreated);
-                let partition = self.partition;
-                Ok((next, Some(Gap { partition, requested, resumed, reason })))
+                let reason = GapReason::Recreated;
+                Ok((next, Some(Gap { requested, resumed: Some(next), ..self.gap(reason) })))
             }
         }
     }
 
+    fn gap(&self, reason: GapReason) -> Gap {
+        let topic = Some(self.topic.name.clone());
+        Gap { topic, partition: Some(self.partition), requested: None, resumed: None, reason }
+    }
+
     async fn from(&self, from: &From) -> ApiResult<(Offset, Option<Gap>)> {
-        let Bounds { log_start_offset: start, high_watermark: end, .. } = self.bounds;
+        let is_it = |start: &&StartOffset| {
+            let is_topic = |name: &String| name == self.topic.name.as_str();
+            start.partition == self.partition && start.topic.as_ref().is_none_or(is_topic)
+        };
+        if let Some(start) = self.subscription.offsets.iter().find(is_it) {
+            return Ok(self.within(start.offset));
+        }
+        let (start, end) = (self.bounds.log_start_offset, self.end());
         let offset = match from {
             From::Latest => end,
             From::Earliest => start,
             From::Last(count) => end.saturating_sub(*count).max(start),
             From::Timestamp(at) => self.at_or_after(*at).await?,
-            From::Offsets(offsets) => {
-                let named = offsets.iter().find(|(partition, _)| *partition == self.partition);
-                match named {
-                    Some((_, offset)) => return Ok(self.within(*offset)),
-                    None => end,
-                }
-            }
         };
         Ok((offset, None))
     }
 
+    /// The offset after the last record that the stream may see.
+    const fn end(&self) -> Offset {
+        end_of(self.bounds, self.isolation)
+    }
+
     /// The offset if the log has it, else the nearest one and the gap.
     fn within(&self, requested: Offset) -> (Offset, Option<Gap>) {
-        let gap = gap_between(self.partition, requested, self.bounds);
-        (gap.and_then(|gap| gap.resumed).unwrap_or(requested), gap)
+        let gap = gap_between(self.topic, self.partition, requested, self.bounds);
+        (gap.as_ref().and_then(|gap| gap.resumed).unwrap_or(requested), gap)
     }
 
     /// The first record that is not older, or the end.
     async fn at_or_after(&self, at: TimestampMs) -> ApiResult<Offset> {
-        Ok(self.find_at_or_after(at).await?.unwrap_or(self.bounds.high_watermark))
+        Ok(self.find_at_or_after(at).await?.unwrap_or_else(|| self.end()))
     }
 
     async fn find_at_or_after(&self, at: TimestampMs) -> ApiResult<Option<Offset>> {
         let (topic, spec) = (&self.topic.name, OffsetSpec::AtOrAfter(at));
-        let isolation = Isolation::ReadUncommitted;
+        let isolation = self.isolation;
         let listed = self.engine.log.list_offset(topic, self.partition, spec, isolation).await?;
         Ok(listed.map(|found| found.offset))
     }
 
-    async fn bound(&self, until: Option<Until>, now: TimestampMs) -> ApiResult<Offset> {
-        match until {
+    async fn bound(&self, now: TimestampMs) -> ApiResult<Offset> {
+        match self.subscription.until {
             None => Ok(Offset::MAX),
-            Some(Until::End) => Ok(self.bounds.high_watermark),
+            Some(Until::End) => Ok(self.end()),
             Some(Until::Timestamp(at)) => match self.find_at_or_after(at).await? {
                 Some(offset) => Ok(offset),
-                None if at <= now => Ok(self.bounds.high_watermark),
+                None if at <= now => Ok(self.end()),
                 None => Ok(Offset::MAX),
             },
         }
@@ -269,6 +394,7 @@ impl Resolver<'_> {
 
 /// Tells what is missing when a stream goes on at an offset.
 pub(super) fn gap_between(
+    topic: &Topic,
     partition: PartitionId,
     requested: Offset,
     bounds: Bounds,
@@ -280,5 +406,19 @@ pub(super) fn gap_between(
     } else {
         return None;
     };
-    Some(Gap { partition, requested: Some(requested), resumed: Some(resumed), reason })
+    Some(Gap {
+        topic: Some(topic.name.clone()),
+        partition: Some(partition),
+        requested: Some(requested),
+        resumed: Some(resumed),
+        reason,
+    })
+}
+
+/// The offset after the last record that a reader may see.
+pub(super) const fn end_of(bounds: Bounds, isolation: Isolation) -> Offset {
+    match isolation {
+        Isolation::ReadUncommitted => bounds.high_watermark,
+        Isolation::ReadCommitted => bounds.last_stable_offset,
+    }
 }

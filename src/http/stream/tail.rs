@@ -74,6 +74,7 @@ struct Key {
     topic: TopicId,
     partition: PartitionId,
     format: Format,
+    isolation: Isolation,
 }
 
 /// All tails of a server.
@@ -129,14 +130,15 @@ impl Tails {
         })
     }
 
-    /// Finds or makes the tail of a partition in a format.
+    /// Finds or makes the tail of a partition, in a format and as far as an isolation lets see.
     pub(super) fn tail(
         self: &Arc<Self>,
         topic: &Arc<Topic>,
         partition: PartitionId,
         format: Format,
+        isolation: Isolation,
     ) -> Arc<Tail> {
-        let key = Key { topic: topic.id, partition, format };
+        let key = Key { topic: topic.id, partition, format, isolation };
         let mut tails = self.tails.lock();
         if let Some(known) = tails.get(&key).and_then(Weak::upgrade) {
             return known;
@@ -247,8 +249,7 @@ impl Tail {
             partition: self.key.partition,
             offset,
             bytes_max: CHUNK_BYTES,
-            // The stream waits for the high watermark, so it must read as far.
-            isolation: Isolation::ReadUncommitted,
+            isolation: self.key.isolation,
         };
         let fetched = match self.tails.engine.log.read(read) {
             Later::Now(Ok(fetched)) => fetched,
@@ -322,6 +323,7 @@ impl Tail {
             partition: self.key.partition,
             format: self.key.format,
             cluster: self.tails.cluster,
+            isolation: self.key.isolation,
         };
         let chunk = batches.encode(offset, target);
         if self.is_gone() {
@@ -342,9 +344,9 @@ impl Tail {
         topic.is_none_or(|topic| topic.id != self.topic.id)
     }
 
-    /// The number of the topic's creation, for cursors.
-    pub(super) fn incarnation(&self) -> u64 {
-        self.topic.incarnation
+    /// The topic.
+    pub(super) const fn topic(&self) -> &Arc<Topic> {
+        &self.topic
     }
 
     fn explain(&self, error: ReadError) -> LoadError {
@@ -434,7 +436,13 @@ mod tests {
             overrides: Default::default(),
         };
         let format = Format::default();
-        let target = Target { topic: &topic, partition: 0, format, cluster: [0; 4] };
+        let target = Target {
+            topic: &topic,
+            partition: 0,
+            format,
+            cluster: [0; 4],
+            isolation: Isolation::default(),
+        };
         Arc::new(Batches::new(builder.finish()).encode(first, target).unwrap())
     }
 

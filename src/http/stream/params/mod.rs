@@ -9,12 +9,15 @@ use crate::http::error::{ApiError, ApiResult};
 use crate::http::query;
 
 mod accept;
+mod json_body;
 mod shape;
 mod subscription;
 
 pub(super) use self::accept::{EVENT_STREAM, check_accept};
 pub(super) use self::shape::{Data, Format, Ids, Shape};
-pub(super) use self::subscription::{From, Named, OnGap, Resume, Subscription, Until};
+pub(super) use self::subscription::{
+    From, Named, OnGap, Overflow, Refusals, Resume, StartOffset, Subscription, Until,
+};
 
 /// What became of a parameter.
 enum Setting {
@@ -45,12 +48,19 @@ impl Params {
     ///
     /// # Errors
     /// 400 names the parameter and its value.
-    pub(super) fn parse(text: Option<&str>, headers: &HeaderMap) -> ApiResult<Self> {
+    pub(super) fn parse(
+        text: Option<&str>,
+        body: Option<&[u8]>,
+        headers: &HeaderMap,
+    ) -> ApiResult<Self> {
         let mut params = Self::default();
         let mut seen: Vec<String> = Vec::new();
         let mut from_cursor = None;
-        for pair in query::pairs(text.unwrap_or_default()) {
-            let (name, value) = pair?;
+        let mut pairs: Vec<_> = query::pairs(text.unwrap_or_default()).collect::<ApiResult<_>>()?;
+        if let Some(body) = body {
+            pairs.extend(json_body::pairs(body)?);
+        }
+        for (name, value) in pairs {
             if let "last_event_id" | "lastEventId" = name.as_str() {
                 from_cursor.get_or_insert((name, value));
                 continue;
@@ -98,7 +108,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(query: &str) -> ApiResult<Params> {
-        Params::parse(Some(query), &HeaderMap::new())
+        Params::parse(Some(query), None, &HeaderMap::new())
     }
 
     fn with(name: &'static str, value: &str) -> HeaderMap {
@@ -112,7 +122,6 @@ mod tests {
             ("latest", From::Latest),
             ("earliest", From::Earliest),
             ("-10", From::Last(10)),
-            ("offset:0=5,2=7", From::Offsets(vec![(0, 5), (2, 7)])),
             ("1790000000123", From::Timestamp(1_790_000_000_123)),
             ("1970-01-01T00:00:01%2B00:00", From::Timestamp(1000)),
             ("1970-01-01T01:00:01.5+01:00", From::Timestamp(1500)),
@@ -129,6 +138,22 @@ mod tests {
             );
         }
         assert_eq!(parse("").unwrap(), Params::default());
+    }
+
+    #[test]
+    fn offsets_may_name_topics() {
+        let at = |topic: Option<&str>, partition, offset| StartOffset {
+            topic: topic.map(str::to_owned),
+            partition,
+            offset,
+        };
+        for (text, offsets) in [
+            ("0=5,2=7", vec![at(None, 0, 5), at(None, 2, 7)]),
+            ("a.b:0=5, c:1=0", vec![at(Some("a.b"), 0, 5), at(Some("c"), 1, 0)]),
+        ] {
+            let params = parse(&format!("from=offset:{text}")).unwrap().subscription;
+            assert_eq!((params.from, params.offsets), (Some(From::Latest), offsets), "{text}");
+        }
     }
 
     #[test]
@@ -196,9 +221,9 @@ mod tests {
         assert_eq!(next(parse(&query).unwrap()), 1);
         assert_eq!(next(parse(&format!("lastEventId={}", cursor(1))).unwrap()), 1);
         let headers = with("last-event-id", &cursor(2));
-        assert_eq!(next(Params::parse(Some(&query), &headers).unwrap()), 2);
+        assert_eq!(next(Params::parse(Some(&query), None, &headers).unwrap()), 2);
         let headers = with("last-event-id", "1.AAAA");
-        assert_eq!(Params::parse(Some(&query), &headers).unwrap_err().code, 400);
+        assert_eq!(Params::parse(Some(&query), None, &headers).unwrap_err().code, 400);
         assert_eq!(
             parse("last_event_id=earliest").unwrap().subscription.from,
             Some(From::Earliest)
@@ -212,7 +237,7 @@ mod tests {
             r#"[{"topic":"t","partition":1,"offset":5,"timestamp":9},"#,
             r#"{"topic":"u","partition":0,"timestamp":3}]"#,
         );
-        let params = Params::parse(None, &with("last-event-id", json)).unwrap();
+        let params = Params::parse(None, None, &with("last-event-id", json)).unwrap();
         let Some(Resume::Named(named)) = params.subscription.resume else { panic!("{params:?}") };
         assert_eq!((named[0].offset, named[1].timestamp), (Some(5), Some(3)));
     }

@@ -7,8 +7,15 @@ use serde::Deserialize;
 use super::super::cursor::{self, Cursor};
 use super::Setting;
 use crate::base::ids::{Offset, PartitionId, TimestampMs};
+use crate::engine::log::Isolation;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::time::parse_rfc3339_ms;
+
+/// What `from` may be.
+const FROM_RULE: &str = "latest, earliest, -N, offset:P=O,P=O, an RFC 3339 timestamp or epoch ms";
+
+/// What may follow `offset:`.
+const OFFSETS_RULE: &str = "offset:P=O,P=O or offset:TOPIC:P=O,TOPIC:P=O";
 
 /// Range of `heartbeat`, in seconds.
 const HEARTBEAT_SECONDS: std::ops::RangeInclusive<u64> = 1..=60;
@@ -23,10 +30,17 @@ pub(in super::super) enum From {
     Earliest,
     /// So many offsets before the end of each partition.
     Last(i64),
-    /// At an offset for each of these partitions, at the end of all others.
-    Offsets(Vec<(PartitionId, Offset)>),
     /// At the first record that is not older.
     Timestamp(TimestampMs),
+}
+
+/// An offset at which one partition begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct StartOffset {
+    /// None where the stream has one topic, which needs no name.
+    pub(in super::super) topic: Option<String>,
+    pub(in super::super) partition: PartitionId,
+    pub(in super::super) offset: Offset,
 }
 
 /// A position that a client names itself.
@@ -68,16 +82,46 @@ pub(in super::super) enum OnGap {
     Fail,
 }
 
+/// What happens to a stream that falls behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in super::super) enum Overflow {
+    /// It lags.
+    #[default]
+    Lag,
+    /// Partitions that are further behind than `max_lag` go on at their end.
+    Latest,
+}
+
+/// Whether refusals that may pass are told in a way that an EventSource survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in super::super) enum Refusals {
+    /// By a status, at which an EventSource gives up.
+    #[default]
+    Status,
+    /// By a stream that only says so and when to come back.
+    Soft,
+}
+
 /// The parameters of this file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in super::super) struct Subscription {
+    pub(in super::super) topics: Option<Vec<String>>,
+    pub(in super::super) pattern: Option<String>,
     /// `from`, if it was given.
     pub(in super::super) from: Option<From>,
+    /// Partitions that begin elsewhere than `from` says.
+    pub(in super::super) offsets: Vec<StartOffset>,
     /// The cursor, if there is one.
     pub(in super::super) resume: Option<Resume>,
     pub(in super::super) partitions: Option<Vec<PartitionId>>,
     pub(in super::super) until: Option<Until>,
     pub(in super::super) limit: Option<u64>,
+    pub(in super::super) max_bytes: Option<u64>,
+    /// `isolation`, if it was given.
+    pub(in super::super) isolation: Option<Isolation>,
+    pub(in super::super) overflow: Overflow,
+    pub(in super::super) max_lag: Option<i64>,
+    pub(in super::super) refusals: Refusals,
     pub(in super::super) heartbeat: Option<Duration>,
     pub(in super::super) on_gap: OnGap,
 }
@@ -86,40 +130,93 @@ impl Subscription {
     /// Takes one parameter.
     pub(super) fn set(&mut self, name: &str, value: &str) -> Setting {
         match name {
-            "from" | "since" => match parse_from(value) {
-                Some(_) if self.from.is_some() => {
-                    return Setting::not("possible: from is given twice");
+            "topics" | "pattern" | "partitions" => self.set_choice(name, value),
+            "from" | "since" | "offsets" | "until" | "limit" | "max_bytes" => {
+                self.set_bound(name, value)
+            }
+            _ => self.set_manner(name, value),
+        }
+    }
+
+    fn set_choice(&mut self, name: &str, value: &str) -> Setting {
+        match name {
+            "topics" => {
+                let list: Vec<_> = value.split(',').map(|t| t.trim().to_owned()).collect();
+                if list.iter().any(String::is_empty) {
+                    return Setting::not("a list of topics like orders,payments");
                 }
-                Some(from) => self.from = Some(from),
-                None => {
-                    return Setting::not(
-                        "latest, earliest, -N, offset:P=O,P=O, an RFC 3339 timestamp or epoch ms",
-                    );
-                }
-            },
-            "partitions" => match parse_list(value) {
+                self.topics = Some(list);
+            }
+            "pattern" => self.pattern = Some(value.to_owned()),
+            _ => match parse_list(value) {
                 Some(list) => self.partitions = Some(list),
                 None => return Setting::not("a list of partitions like 0,2"),
             },
+        }
+        Setting::Done
+    }
+
+    fn set_bound(&mut self, name: &str, value: &str) -> Setting {
+        match name {
             "until" => match (value, parse_moment(value)) {
                 ("end", _) => self.until = Some(Until::End),
                 (_, Some(at)) => self.until = Some(Until::Timestamp(at)),
                 _ => return Setting::not("end, an RFC 3339 timestamp or epoch ms"),
             },
-            "limit" => match value.parse() {
-                Ok(limit) if limit > 0 => self.limit = Some(limit),
-                _ => return Setting::not("a number of records from 1"),
+            "limit" => match positive(value) {
+                Some(limit) => self.limit = Some(limit),
+                None => return Setting::not("a number of records from 1"),
             },
-            "heartbeat" => match value.parse() {
+            "max_bytes" => match positive(value) {
+                Some(bytes) => self.max_bytes = Some(bytes),
+                None => return Setting::not("a number of bytes from 1"),
+            },
+            "offsets" if !self.offsets.is_empty() => {
+                return Setting::not("possible: from names offsets too");
+            }
+            "offsets" => match parse_offsets(value) {
+                Some(offsets) => self.offsets = offsets,
+                None => return Setting::not("a list like orders:0=41,orders:1=7"),
+            },
+            _ if self.from.is_some() => return Setting::not("possible: from is given twice"),
+            _ => match (value.strip_prefix("offset:"), parse_from(value)) {
+                (Some(list), _) => match parse_offsets(list) {
+                    Some(_) if !self.offsets.is_empty() => {
+                        return Setting::not("possible: offsets is given too");
+                    }
+                    Some(offsets) => (self.from, self.offsets) = (Some(From::Latest), offsets),
+                    None => return Setting::not(OFFSETS_RULE),
+                },
+                (None, Some(from)) => self.from = Some(from),
+                (None, None) => return Setting::not(FROM_RULE),
+            },
+        }
+        Setting::Done
+    }
+
+    fn set_manner(&mut self, name: &str, value: &str) -> Setting {
+        match (name, value) {
+            ("isolation", "read_committed") => self.isolation = Some(Isolation::ReadCommitted),
+            ("isolation", "read_uncommitted") => self.isolation = Some(Isolation::ReadUncommitted),
+            ("isolation", _) => return Setting::not("read_committed or read_uncommitted"),
+            ("overflow", "lag") => self.overflow = Overflow::Lag,
+            ("overflow", "latest") => self.overflow = Overflow::Latest,
+            ("overflow", _) => return Setting::not("lag or latest"),
+            ("soft_errors", "0") => self.refusals = Refusals::Status,
+            ("soft_errors", "1") => self.refusals = Refusals::Soft,
+            ("soft_errors", _) => return Setting::not("0 or 1"),
+            ("on_gap", "event") => self.on_gap = OnGap::Event,
+            ("on_gap", "fail") => self.on_gap = OnGap::Fail,
+            ("on_gap", _) => return Setting::not("event or fail"),
+            ("max_lag", _) => match positive(value).and_then(|lag| i64::try_from(lag).ok()) {
+                Some(lag) => self.max_lag = Some(lag),
+                None => return Setting::not("a number of records from 1"),
+            },
+            ("heartbeat", _) => match value.parse() {
                 Ok(seconds) if HEARTBEAT_SECONDS.contains(&seconds) => {
                     self.heartbeat = Some(Duration::from_secs(seconds));
                 }
                 _ => return Setting::not("a number of seconds from 1 to 60"),
-            },
-            "on_gap" => match value {
-                "event" => self.on_gap = OnGap::Event,
-                "fail" => self.on_gap = OnGap::Fail,
-                _ => return Setting::not("event or fail"),
             },
             _ => return Setting::Unknown,
         }
@@ -171,17 +268,26 @@ fn parse_from(value: &str) -> Option<From> {
         let is_number = !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit());
         return is_number.then(|| count.parse().ok()).flatten().map(From::Last);
     }
-    let Some(list) = value.strip_prefix("offset:") else {
-        return parse_moment(value).map(From::Timestamp);
+    parse_moment(value).map(From::Timestamp)
+}
+
+/// Reads `P=O` or `TOPIC:P=O`, with commas between them; no topic has a colon in its name.
+fn parse_offsets(list: &str) -> Option<Vec<StartOffset>> {
+    let parse = |item: &str| {
+        let (place, offset) = item.trim().split_once('=')?;
+        let (topic, partition) = match place.rsplit_once(':') {
+            Some((topic, partition)) => (Some(topic.to_owned()), partition),
+            None => (None, place),
+        };
+        let partition = partition.trim().parse().ok().filter(|p: &PartitionId| *p >= 0)?;
+        let offset = offset.trim().parse().ok().filter(|o: &Offset| *o >= 0)?;
+        Some(StartOffset { topic, partition, offset })
     };
-    let mut offsets = Vec::new();
-    for pair in list.split(',') {
-        let (partition, offset) = pair.split_once('=')?;
-        let partition: PartitionId = partition.trim().parse().ok().filter(|p| *p >= 0)?;
-        let offset: Offset = offset.trim().parse().ok().filter(|o| *o >= 0)?;
-        offsets.push((partition, offset));
-    }
-    Some(From::Offsets(offsets))
+    list.split(',').map(parse).collect()
+}
+
+fn positive(value: &str) -> Option<u64> {
+    value.parse().ok().filter(|number| *number > 0)
 }
 
 /// Reads milliseconds since the epoch or RFC 3339.

@@ -237,8 +237,10 @@ async fn a_damaged_batch_is_never_served() {
     world.produce("t", 0, &["4"]);
     let events = client.rest().await;
     assert_eq!(places(&events).len(), 3);
-    let fault = events.last().unwrap();
-    assert_eq!(fault.name, "fault");
+    let [.., fault, end] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!((fault.name.as_str(), end.data.as_str()), ("fault", r#"{"reason":"fault"}"#));
     assert!(fault.data.contains("\"retriable\":false") && fault.data.contains("crc"), "{fault:?}");
     assert_eq!(world.closed("fault"), 1);
+    // An EventSource comes back with this id, and must not meet the same batch for ever.
+    assert_eq!(Client::resume(&hub, "t", "", &end.id).await.response.status(), 204);
 }

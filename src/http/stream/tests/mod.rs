@@ -1,7 +1,9 @@
 //! Streams against the real embedded engine, their bodies polled directly.
 
+mod admin;
 mod flow;
 mod life;
+mod many;
 mod resume;
 
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 
 use super::sse::parser::{Event, parse};
-use super::{HttpMetrics, StreamHub, StreamOptions};
+use super::{Ask, HttpMetrics, StreamHub, StreamOptions};
 use crate::base::clock::ManualClock;
 use crate::base::ids::{Offset, PartitionId, TopicName};
 use crate::base::shutdown::Shutdown;
@@ -188,6 +190,9 @@ impl World {
     }
 }
 
+/// In place of a topic: the query names the topics.
+const SEVERAL: &str = "";
+
 /// A client of one stream.
 struct Client {
     response: Response,
@@ -213,7 +218,10 @@ impl Client {
         if let Some(id) = id.filter(|id| !id.is_empty()) {
             headers.insert("last-event-id", HeaderValue::from_str(id).unwrap());
         }
-        let opened: ApiResult<Response> = hub.open(topic, Some(query), &headers).await;
+        let query = Some(query);
+        let topic = (topic != SEVERAL).then_some(topic);
+        let ask = Ask { topic, query, body: None, headers: &headers, client: None };
+        let opened: ApiResult<Response> = hub.open(ask).await;
         Ok(Self { response: opened?, bytes: Vec::new() })
     }
 
