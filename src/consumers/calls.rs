@@ -76,8 +76,18 @@ impl Consumers {
             Subscribe::Topics(names) => Subscription::topics(names)?,
             Subscribe::Pattern(pattern) => Subscription::pattern(pattern)?,
         };
-        let (shared, instance) = (&self.shared, &call.instance);
+        let instance = &call.instance;
         let _control = instance.control.lock().await;
+        self.subscribe_to(instance, subscription).await
+    }
+
+    /// Has an instance subscribe; its caller holds `control`.
+    pub(super) async fn subscribe_to(
+        &self,
+        instance: &Arc<Instance>,
+        subscription: Subscription,
+    ) -> Result<(), ConsumerError> {
+        let shared = &self.shared;
         if matches!(instance.state().source, Source::Assigned(_)) {
             return Err(ConsumerError::SubscriptionConflict);
         }

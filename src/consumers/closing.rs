@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::error::ConsumerError;
-use super::instance::Instance;
+use super::instance::{Instance, Kind};
 use super::positions::CommitExtent;
 use super::registry::Shared;
 use super::{commit, membership};
@@ -34,7 +34,8 @@ pub(super) async fn expire(shared: Arc<Shared>, instance: Arc<Instance>) {
     let _control = instance.control.lock().await;
     {
         let mut state = instance.state();
-        let is_idle = instance.idle_since().is_some_and(|since| shared.is_expired(since));
+        let is_idle =
+            instance.idle_since().is_some_and(|since| shared.is_expired(&instance, since));
         if state.is_closed || !is_idle {
             return;
         }
@@ -42,7 +43,14 @@ pub(super) async fn expire(shared: Arc<Shared>, instance: Arc<Instance>) {
         state.version += 1;
     }
     let key = &instance.key;
-    tracing::info!(group = %key.group, name = key.name, "an idle consumer instance is closed");
+    match instance.kind {
+        Kind::Kept => {
+            tracing::info!(group = %key.group, name = key.name, "an idle consumer instance is closed");
+        }
+        Kind::Static => {
+            tracing::debug!(group = %key.group, name = key.name, "a member did not come back");
+        }
+    }
     if let Err(error) = finish_closing(&shared, &instance, CommitExtent::Acknowledged).await {
         tracing::warn!(%error, "an expired consumer instance could not be forgotten");
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::error::ConsumerError;
-use super::instance::{Instance, Phase, Source, State};
+use super::instance::{Instance, Kind, Phase, Source, State};
 use super::membership;
 use super::positions::{CommitExtent, find_slot, find_slot_mut};
 use super::registry::{Consumers, Shared};
@@ -102,7 +102,7 @@ impl State {
 }
 
 /// Says whether a commit may succeed once the member has joined again.
-const fn is_rebalance(error: &GroupError) -> bool {
+pub(super) const fn is_rebalance(error: &GroupError) -> bool {
     matches!(
         error,
         GroupError::RebalanceInProgress
@@ -117,7 +117,7 @@ async fn commit_once(
     instance: &std::sync::Arc<Instance>,
     offsets: Option<&[OffsetCommit]>,
 ) -> Result<(), ConsumerError> {
-    let speaker = instance.state().membership(&instance.key.group);
+    let speaker = instance.membership(&instance.state());
     let committed = match offsets {
         None => commit_positions(shared, instance, CommitExtent::Delivered).await,
         Some(offsets) => commit_given(shared, instance, offsets).await,
@@ -144,7 +144,7 @@ async fn commit_given(
     let speaker = {
         let mut state = instance.state();
         state.acknowledge();
-        state.membership(&instance.key.group)
+        instance.membership(&state)
     };
     let refused = send(shared, instance, speaker, offsets.iter().map(to_commit).collect()).await?;
     match refused {
@@ -179,7 +179,7 @@ pub(super) async fn commit_positions(
             })
         });
         let offsets: Vec<OffsetToCommit> = worth.collect();
-        (state.membership(&instance.key.group), offsets)
+        (instance.membership(&state), offsets)
     };
     if offsets.is_empty() {
         return Ok(());
@@ -217,7 +217,11 @@ async fn send(
 /// Commits positions if the instance wants that to happen by itself. A failure is not the
 /// client's: the records are delivered again.
 pub(super) async fn auto_commit(shared: &Shared, instance: &Instance, extent: CommitExtent) {
-    if !instance.settings.auto_commit {
+    let is_wanted = match instance.kind {
+        Kind::Kept => instance.settings.auto_commit,
+        Kind::Static => instance.state().session.commits(),
+    };
+    if !is_wanted {
         return;
     }
     instance.state().auto_committed_ms = shared.now();

@@ -16,6 +16,8 @@ use crate::protocol::record_batch::{BatchError, BatchHeader, BatchRecords, Recor
 pub(super) struct Budget {
     /// Bytes of keys, values and headers that may be delivered in all.
     pub(super) bytes_max: usize,
+    /// Records that may be delivered in all.
+    pub(super) records_max: usize,
     /// Bytes so far.
     pub(super) bytes: usize,
     /// Records so far.
@@ -26,13 +28,18 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) const fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, bytes: 0, records: 0, is_full: false }
+        Self { bytes_max, records_max: usize::MAX, bytes: 0, records: 0, is_full: false }
+    }
+
+    pub(super) const fn with_records_max(self, records_max: usize) -> Self {
+        Self { records_max, ..self }
     }
 
     /// Takes a record in, if it fits; the first one always does.
     fn admit(&mut self, record: &Record<'_>) -> bool {
         let total = self.bytes.saturating_add(record_bytes(record));
-        if self.records > 0 && total > self.bytes_max {
+        let is_over = total > self.bytes_max || self.records >= self.records_max;
+        if self.records > 0 && is_over {
             self.is_full = true;
             return false;
         }
@@ -43,7 +50,8 @@ impl Budget {
 
     /// Says whether nothing more can fit.
     pub(super) const fn is_spent(&self) -> bool {
-        self.is_full || (self.records > 0 && self.bytes >= self.bytes_max)
+        let is_reached = self.bytes >= self.bytes_max || self.records >= self.records_max;
+        self.is_full || (self.records > 0 && is_reached)
     }
 }
 

@@ -9,12 +9,12 @@ use std::task::Poll;
 
 use bytes::Bytes;
 
-use super::instance::{Instance, Phase, Source, Watched};
+use super::instance::{Instance, Kind, Phase, Source, Watched};
 use super::membership::{self, pause};
 use super::positions::{CommitExtent, Slot};
 use super::registry::Shared;
 use super::subscription::{Matcher, Subscription, fingerprint};
-use super::{commit, leader};
+use super::{commit, leader, live};
 use crate::base::ids::TopicName;
 use crate::engine::BoxFuture;
 use crate::engine::groups::{
@@ -77,6 +77,7 @@ pub(super) async fn run(shared: Arc<Shared>, instance: Arc<Instance>, start: Sta
 
 async fn drive(shared: &Arc<Shared>, instance: &Arc<Instance>, mut start: Start) {
     // Before the partitions go to others: they begin where this member stopped.
+    live::await_final_acks(shared, instance).await;
     commit::auto_commit(shared, instance, CommitExtent::Acknowledged).await;
     let mut failures = 0_u32;
     while let Some(round) = begin_round(shared, instance) {
@@ -156,14 +157,14 @@ async fn resume(shared: &Shared, instance: &Instance, round: &Round) -> Outcome 
         group: group.clone(),
         member_id: round.member_id.clone(),
         generation_id: round.generation_id,
-        group_instance_id: None,
+        group_instance_id: instance.group_instance_id(),
         protocol_type: None,
         protocol_name: None,
         assignments: Vec::new(),
     };
     let reply = match shared.engine.groups.sync(request).await {
         Ok(reply) => reply,
-        Err(error) => return outcome_of(error),
+        Err(error) => return outcome_of(instance, error),
     };
     let description = shared.engine.groups.describe(group);
     let kept = description.and_then(|description| {
@@ -181,13 +182,18 @@ async fn resume(shared: &Shared, instance: &Instance, round: &Round) -> Outcome 
 }
 
 async fn join(shared: &Shared, instance: &Instance, round: &Round) -> Outcome {
+    // A static member that was away may find itself in the generation of before.
+    let returned_to = match instance.kind {
+        Kind::Static if round.member_id.is_empty() => leader::generation_of(shared, instance),
+        Kind::Static | Kind::Kept => None,
+    };
     let metadata = protocol::encode_subscription(&round.matched);
     let protocols = instance.settings.assignors.iter().flat_map(|rule| rule.names());
     let timeout_ms = shared.options.session_timeout_ms;
     let request = Join {
         group: instance.key.group.clone(),
         member_id: round.member_id.clone(),
-        group_instance_id: None,
+        group_instance_id: instance.group_instance_id(),
         client_id: instance.key.name.clone(),
         client_host: CLIENT_HOST.to_owned(),
         session_timeout_ms: timeout_ms,
@@ -196,14 +202,28 @@ async fn join(shared: &Shared, instance: &Instance, round: &Round) -> Outcome {
         protocols: protocols.map(|name| ((*name).to_owned(), metadata.clone())).collect(),
         // Its id must be known before it waits, or a request given up leaves a ghost behind.
         member_id_policy: MemberIdPolicy::RequireKnown,
-        skip_assignment_support: SkipAssignmentSupport::Unsupported,
+        // Only a static member that returns as the leader is asked to.
+        skip_assignment_support: SkipAssignmentSupport::Supported,
     };
     match joined(shared, instance, request).await {
-        Ok(reply) => sync(shared, instance, round, reply).await,
+        Ok(reply) => {
+            let is_of_before = returned_to == Some(reply.generation_id);
+            let member_id = reply.member_id.as_str().to_owned();
+            let outcome = sync(shared, instance, round, reply).await;
+            if let Outcome::Assigned(assigned) = &outcome
+                && is_of_before
+                && !leader::is_assigned_for(shared, instance, &assigned.assignment, &round.matched)
+            {
+                // It wants other topics than before: the group has to assign anew.
+                membership::leave(shared, instance, Some(member_id)).await;
+                return Outcome::Unknown;
+            }
+            outcome
+        }
         Err(JoinRefusal { error: GroupError::MemberIdRequired(id), .. }) => {
             Outcome::Named(id.as_str().to_owned())
         }
-        Err(refusal) => outcome_of(refusal.error),
+        Err(refusal) => outcome_of(instance, refusal.error),
     }
 }
 
@@ -226,6 +246,8 @@ async fn sync(shared: &Shared, instance: &Instance, round: &Round, reply: JoinRe
     let is_leader = reply.leader == reply.member_id && !reply.skip_assignment;
     let (assignments, topics) = if is_leader {
         leader::assign_for_all(shared, &reply)
+    } else if reply.skip_assignment {
+        (Vec::new(), leader::topics_of_all(&reply))
     } else {
         (Vec::new(), round.matched.clone())
     };
@@ -235,7 +257,7 @@ async fn sync(shared: &Shared, instance: &Instance, round: &Round, reply: JoinRe
         group: instance.key.group.clone(),
         member_id: reply.member_id.as_str().to_owned(),
         generation_id: reply.generation_id,
-        group_instance_id: None,
+        group_instance_id: instance.group_instance_id(),
         protocol_type: reply.protocol_type,
         protocol_name: reply.protocol_name,
         assignments,
@@ -247,12 +269,14 @@ async fn sync(shared: &Shared, instance: &Instance, round: &Round, reply: JoinRe
             watched,
             assignment: synced.assignment,
         }),
-        Err(error) => outcome_of(error),
+        Err(error) => outcome_of(instance, error),
     }
 }
 
-fn outcome_of(error: GroupError) -> Outcome {
+fn outcome_of(instance: &Instance, error: GroupError) -> Outcome {
     match error {
+        // Whoever holds the name now is newer.
+        GroupError::FencedInstanceId if instance.kind == Kind::Static => Outcome::Refused(error),
         GroupError::UnknownMemberId | GroupError::FencedInstanceId => Outcome::Unknown,
         GroupError::RebalanceInProgress | GroupError::IllegalGeneration => Outcome::Retry,
         GroupError::CoordinatorNotAvailable
@@ -287,10 +311,8 @@ fn refuse(instance: &Instance, round: &Round, error: GroupError) -> bool {
         if state.epoch != round.epoch || state.member.is_stale {
             return false;
         }
-        state.member.phase = Phase::Failed(error);
         state.member.is_driven = false;
-        state.slots = Vec::new();
-        state.version += 1;
+        state.fail(error);
     }
     instance.notify();
     true
@@ -342,6 +364,9 @@ fn install(
     instance.notify();
     // Written in the background: an older generation costs a rebalance after a restart, no more.
     drop(instance.save(shared));
+    if instance.kind == Kind::Static {
+        live::commit_start(shared, instance);
+    }
     let topics = shared.engine.topics.as_ref();
     let is_changed = fingerprint(topics, &watched.topics) != watched.fingerprint
         || Matcher::new(topics).topics_of(&round.subscription) != round.matched;

@@ -17,6 +17,28 @@ pub enum ConsumerError {
         /// The instance asked for.
         name: String,
     },
+    /// The group has no static member of this name here, or no longer.
+    #[error("member '{member}' of group '{group}' has no stream and did not read here lately")]
+    UnknownMember {
+        /// The group asked for.
+        group: String,
+        /// The member asked for.
+        member: String,
+    },
+    /// The member was opened to commit nothing.
+    #[error("member '{member}' reads with ack=none and acknowledges nothing")]
+    ObservesOnly {
+        /// The member.
+        member: String,
+    },
+    /// A live stream reads as this member.
+    #[error("member '{member}' of group '{group}' has a live stream")]
+    MemberStreams {
+        /// The group.
+        group: String,
+        /// The member.
+        member: String,
+    },
     /// The group has an instance of this name.
     #[error("consumer instance '{name}' already exists in group '{group}'")]
     NameTaken {
@@ -79,6 +101,18 @@ pub enum ConsumerError {
         partition: TopicPartition,
         /// The offset given.
         offset: Offset,
+    },
+    /// An acknowledgement is negative or beyond the end of the log.
+    #[error(
+        "offset {next} of partition {partition} is not between 0 and {end}, the end of the log"
+    )]
+    AckOutOfRange {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset given, as the next one to read.
+        next: Offset,
+        /// The end of the log.
+        end: Offset,
     },
     /// Nothing is committed and `auto.offset.reset` is `none`.
     #[error("partition {0} has no committed offset and auto.offset.reset is none")]

@@ -7,8 +7,9 @@ use tokio::sync::watch;
 use super::cut::{Budget, Cut};
 use super::delivery::PollBatch;
 use super::error::ConsumerError;
+use super::instance::Kind;
 use super::poll::Poll;
-use super::positions::reset_position;
+use super::positions::{nearest_position, reset_position};
 use crate::base::ids::{Offset, TopicPartition};
 use crate::engine::Log;
 use crate::engine::log::{Fetched, Read, ReadError, Records};
@@ -229,8 +230,13 @@ fn reset(poll: &mut Poll<'_>, index: usize) -> bool {
         return false;
     };
     let (partition, token, offset) = (cursor.partition.clone(), cursor.token, cursor.next);
-    let settings = &poll.call.instance.settings;
-    let (found, error) = match reset_position(&poll.shared.engine, &partition, settings) {
+    let instance = &poll.call.instance;
+    let reset = match instance.kind {
+        Kind::Kept => reset_position(&poll.shared.engine, &partition, &instance.settings),
+        // Its client's cursor said more than the settings: on with the nearest record there is.
+        Kind::Static => nearest_position(&poll.shared.engine, &partition, offset).map(Some),
+    };
+    let (found, error) = match reset {
         Ok(Some(position)) if !cursor.was_reset => {
             tracing::info!(%partition, offset, position, "a position out of range is reset");
             poll.move_slot(&partition, token, position);

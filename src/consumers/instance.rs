@@ -1,4 +1,7 @@
-//! One consumer instance: what it is, what it reads, where it stands.
+//! One reader of a group: what it is, what it reads, where it stands.
+//!
+//! It is either a consumer instance, which is kept in the store under its URL, or the static
+//! member behind streams and bounded reads, of which nothing is kept ([`Kind`]).
 //!
 //! Locks, always taken in this order and the first three held over awaits:
 //! `control` (one change of what is read at a time), `turn` (one poll at a time), `commits` (the
@@ -13,20 +16,33 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use super::document::{Kept, KeptSource};
 use super::error::ConsumerError;
+use super::live::Session;
 use super::poll::Turn;
 use super::positions::{Hold, Slot, find_slot};
 use super::registry::Shared;
 use super::settings::Settings;
 use super::subscription::Subscription;
 use crate::base::clock::SharedClock;
-use crate::base::ids::{GroupId, TimestampMs, TopicName, TopicPartition};
+use crate::base::ids::{TimestampMs, TopicName, TopicPartition};
 use crate::engine::BoxFuture;
 use crate::engine::groups::{GroupError, Membership};
 use crate::engine::instances::{InstanceKey, InstanceStoreError};
 
-/// One consumer instance.
+/// Who an instance is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A consumer instance: a dynamic member that has a URL and is kept over restarts.
+    Kept,
+    /// A static member (KIP-345) whose name is its `group.instance.id`. Nothing of it is kept:
+    /// after a restart its client's cursor, the committed offsets and the coordinator's memory of
+    /// static members tell the rest.
+    Static,
+}
+
+/// One consumer instance, or the static member of a stream.
 pub(super) struct Instance {
     pub(super) key: InstanceKey,
+    pub(super) kind: Kind,
     pub(super) settings: Settings,
     pub(super) created_ms: TimestampMs,
     /// When the last call began or ended; idle expiry counts from it.
@@ -109,6 +125,8 @@ pub(super) struct State {
     /// Changes whenever the membership of before is over: a driver drops what it knows.
     pub(super) epoch: u64,
     pub(super) is_closed: bool,
+    /// The stream that reads as this member; of no use to a kept instance.
+    pub(super) session: Session,
     pub(super) auto_committed_ms: TimestampMs,
     token_last: u64,
 }
@@ -116,11 +134,12 @@ pub(super) struct State {
 // === impl Instance ===
 
 impl Instance {
-    pub(super) fn new(key: InstanceKey, settings: Settings, now: TimestampMs) -> Self {
+    pub(super) fn new(key: InstanceKey, kind: Kind, settings: Settings, now: TimestampMs) -> Self {
         let member = Member { generation_id: -1, ..Member::default() };
         let state = State { member, auto_committed_ms: now, ..State::default() };
         Self {
             key,
+            kind,
             settings,
             created_ms: now,
             last_call_ms: AtomicI64::new(now),
@@ -136,7 +155,7 @@ impl Instance {
 
     /// Makes the instance that `kept` describes; its membership is not revived yet.
     pub(super) fn revive(key: InstanceKey, kept: Kept, now: TimestampMs) -> Self {
-        let mut instance = Self::new(key, kept.settings, now);
+        let mut instance = Self::new(key, Kind::Kept, kept.settings, now);
         instance.created_ms = kept.created_ms;
         let state = instance.state.get_mut();
         state.member.id = kept.member_id;
@@ -171,14 +190,20 @@ impl Instance {
         (!is_called).then(|| self.last_call_ms.load(Ordering::Acquire))
     }
 
-    /// Hands the document of the present state to the store. A closed instance has none.
+    /// The identity of a static member.
+    pub(super) fn group_instance_id(&self) -> Option<String> {
+        (self.kind == Kind::Static).then(|| self.key.name.clone())
+    }
+
+    /// Hands the document of the present state to the store. A closed instance has none, nor has
+    /// a static member.
     ///
     /// The store keeps the document whether or not the answer is awaited.
     pub(super) fn save(&self, shared: &Shared) -> BoxFuture<Result<(), InstanceStoreError>> {
         let _order = self.saves.lock();
         let document = {
             let state = self.state();
-            if state.is_closed {
+            if state.is_closed || self.kind == Kind::Static {
                 return Box::pin(std::future::ready(Ok(())));
             }
             self.kept(&state).encode()
@@ -189,7 +214,24 @@ impl Instance {
     /// Removes the document; the instance must be closed already.
     pub(super) fn forget(&self, shared: &Shared) -> BoxFuture<Result<(), InstanceStoreError>> {
         let _order = self.saves.lock();
-        shared.engine.instances.remove(&self.key)
+        match self.kind {
+            Kind::Kept => shared.engine.instances.remove(&self.key),
+            Kind::Static => Box::pin(std::future::ready(Ok(()))),
+        }
+    }
+
+    /// Says who speaks when positions are committed.
+    pub(super) fn membership(&self, state: &State) -> Membership {
+        let group = self.key.group.clone();
+        match &state.source {
+            Source::Subscribed { .. } => Membership {
+                group,
+                member_id: state.member.id.clone(),
+                generation_id: state.member.generation_id,
+                group_instance_id: self.group_instance_id(),
+            },
+            Source::None | Source::Assigned(_) => Membership::none(group),
+        }
     }
 
     fn kept(&self, state: &State) -> Kept {
@@ -229,19 +271,6 @@ impl State {
         self.token_last
     }
 
-    /// Says who speaks when positions are committed.
-    pub(super) fn membership(&self, group: &GroupId) -> Membership {
-        match &self.source {
-            Source::Subscribed { .. } => Membership {
-                group: group.clone(),
-                member_id: self.member.id.clone(),
-                generation_id: self.member.generation_id,
-                group_instance_id: None,
-            },
-            Source::None | Source::Assigned(_) => Membership::none(group.clone()),
-        }
-    }
-
     /// Ends what is read and the membership; returns the id that must leave the group.
     pub(super) fn detach(&mut self) -> Option<String> {
         self.source = Source::None;
@@ -252,6 +281,13 @@ impl State {
         self.epoch += 1;
         self.member.phase = Phase::Out;
         self.forget_member()
+    }
+
+    /// The coordinator refused for good: nothing is read any more.
+    pub(super) fn fail(&mut self, error: GroupError) {
+        self.member.phase = Phase::Failed(error);
+        self.slots = Vec::new();
+        self.version += 1;
     }
 
     /// Gives the member's identity up; the next join is that of a new member.

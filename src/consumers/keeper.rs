@@ -91,7 +91,7 @@ fn heartbeat(
             return None;
         }
         state.member.is_heartbeat_under_way = true;
-        state.membership(&instance.key.group)
+        instance.membership(&state)
     };
     let answer = shared.engine.groups.heartbeat(speaker.clone());
     let instance = instance.clone();
@@ -110,7 +110,7 @@ fn visit(shared: &Arc<Shared>, instance: &Arc<Instance>) {
     let Some(since) = instance.idle_since() else {
         return;
     };
-    if shared.is_expired(since) {
+    if shared.is_expired(instance, since) {
         let is_closed = instance.state().is_closed;
         if !is_closed {
             shared.shutdown.spawn(closing::expire(shared.clone(), instance.clone()));

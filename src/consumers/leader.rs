@@ -6,12 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::assignor::{self, AssignorMember, PartitionCounts};
-use super::instance::Watched;
+use super::instance::{Instance, Watched};
 use super::registry::Shared;
 use super::settings::Assignor;
 use super::subscription::fingerprint;
 use crate::base::ids::{MemberId, TopicName};
-use crate::engine::groups::{GroupDescription, JoinReply};
+use crate::engine::groups::{GroupDescription, GroupState, JoinReply};
 use crate::protocol::consumer_protocol as protocol;
 
 /// Shares the partitions out among all members, native ones included; also returns the topics of
@@ -69,6 +69,46 @@ pub(super) fn kept_assignment(
         protocol::decode_assignment(&member.assignment).is_ok_and(|kept| kept == *share)
     });
     is_same.then(|| watch(shared, topics.into_iter().collect()))
+}
+
+/// Returns the topics of all members, for a leader whose assignment still holds.
+pub(super) fn topics_of_all(reply: &JoinReply) -> Arc<[TopicName]> {
+    let topics = reply.members.iter().flat_map(|member| {
+        // Who is unreadable got no partition either.
+        protocol::decode_subscription(&member.metadata).unwrap_or_default()
+    });
+    topics.collect::<BTreeSet<TopicName>>().into_iter().collect()
+}
+
+/// Returns the generation of a stable group that knows a static member of this name.
+pub(super) fn generation_of(shared: &Shared, instance: &Instance) -> Option<i32> {
+    let group = shared.engine.groups.describe(&instance.key.group)?;
+    let name = Some(instance.key.name.as_str());
+    let is_known = group.members.iter().any(|m| m.group_instance_id.as_deref() == name);
+    (is_known && group.state == GroupState::Stable).then_some(group.generation_id)
+}
+
+/// Says whether an assignment of before can be the one of a member that wants `matched`: it has
+/// no other topic, and each of these is somebody's.
+pub(super) fn is_assigned_for(
+    shared: &Shared,
+    instance: &Instance,
+    assignment: &Bytes,
+    matched: &[TopicName],
+) -> bool {
+    let partitions = protocol::decode_assignment(assignment).unwrap_or_default();
+    if partitions.iter().any(|partition| !matched.contains(&partition.topic)) {
+        return false;
+    }
+    let Some(group) = shared.engine.groups.describe(&instance.key.group) else { return false };
+    let assigned: BTreeSet<TopicName> = group
+        .members
+        .iter()
+        .flat_map(|member| protocol::decode_assignment(&member.assignment).unwrap_or_default())
+        .map(|partition| partition.topic)
+        .collect();
+    let exists = |topic: &&TopicName| shared.engine.topics.find(topic.as_str()).is_some();
+    matched.iter().filter(exists).all(|topic| assigned.contains(topic))
 }
 
 /// Counts the partitions of those of `topics` that exist.

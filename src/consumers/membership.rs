@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::driver;
 use super::error::ConsumerError;
-use super::instance::{Instance, Phase, Source, State, Watched};
+use super::instance::{Instance, Kind, Phase, Source, State, Watched};
 use super::positions::{Resolver, Slot, find_slot, find_topic_id};
 use super::registry::Shared;
 use super::subscription::{Matcher, fingerprint};
@@ -76,6 +76,12 @@ pub(super) fn react(
                 state.member.generation_id = -1;
                 state.slots = Vec::new();
             }
+            // Somebody else came under the name: joining again would fence them in turn.
+            GroupError::FencedInstanceId if instance.kind == Kind::Static => {
+                state.fail(error.clone());
+                drop(state);
+                return instance.notify();
+            }
             GroupError::UnknownMemberId | GroupError::FencedInstanceId => {
                 state.forget_member();
                 state.slots = Vec::new();
@@ -108,7 +114,8 @@ pub(super) async fn leave(shared: &Shared, instance: &Instance, member_id: Optio
         return;
     };
     let group = &instance.key.group;
-    let member = LeaveMember { member_id, group_instance_id: None };
+    let group_instance_id = instance.group_instance_id();
+    let member = LeaveMember { member_id, group_instance_id };
     let leaving = shared.engine.groups.leave(group.clone(), vec![member]);
     // Without an answer the session ends by itself.
     if let Ok(Err(error)) = tokio::time::timeout(LEAVE_WAIT, leaving).await {
@@ -232,7 +239,10 @@ pub(super) fn install(state: &mut State, mut slots: Vec<Slot>, kept: &[Slot]) {
             find_slot(kept, &slot.partition).is_some_and(|old| old.topic_id == slot.topic_id);
         match find_slot(&present, &slot.partition).filter(|_| is_copy) {
             Some(now) => slot.clone_from(now),
-            None => slot.token = state.fresh_token(),
+            None => {
+                slot.token = state.fresh_token();
+                state.session.resume(slot);
+            }
         }
     }
     slots.shrink_to_fit();

@@ -5,6 +5,9 @@
 //! client that is slow to poll disturbs nobody; it is kept in the store, so its URL answers after
 //! a restart; and it costs no task and no timer while it is idle (ADR 0007).
 //!
+//! A stream, or a script that reads by cursor, is a static member with the same driver, keeper and
+//! commits, but without a document ([`live`]).
+//!
 //! ```text
 //!  create → subscribe ─→ driver: join, sync ─→ slots ←─ confirm ─ Delivery ←─ poll
 //!                          ↑ keeper: heartbeats, topics, expiry      commit ─→ coordinator
@@ -27,6 +30,7 @@ mod gather;
 mod instance;
 mod keeper;
 mod leader;
+mod live;
 mod membership;
 mod poll;
 mod positions;
@@ -46,6 +50,10 @@ pub use calls::{InstanceDescription, Subscribe};
 pub use commit::OffsetCommit;
 pub use delivery::{Delivery, PollBatch};
 pub use error::ConsumerError;
+pub use live::{
+    Ack, AckMode, AckOutcome, AckStatus, AssignedPartition, Assignment, Change, LiveMember,
+    MemberRead, MemberRecords, NewLiveMember, Seen,
+};
 pub use poll::PollRequest;
 pub use registry::Consumers;
 pub use settings::{

@@ -76,18 +76,7 @@ impl Consumers {
         call.instance.state().acknowledge();
         commit::auto_commit_if_due(&self.shared, &call.instance).await;
         let bytes_max = request.bytes_max.unwrap_or(HTTP_POLL_BYTES_MAX).min(HTTP_POLL_BYTES_MAX);
-        let mut poll = Poll {
-            shared: &self.shared,
-            call,
-            turn,
-            bytes_max,
-            version: None,
-            is_joining: false,
-            ignores_unknown: false,
-            cursors: Vec::new(),
-            batches: Vec::new(),
-            budget: Budget::new(bytes_max),
-        };
+        let mut poll = Poll::new(&self.shared, call, turn, Budget::new(bytes_max));
         poll.run(deadline).await?;
         Ok(poll.finish())
     }
@@ -109,7 +98,10 @@ pub(super) struct Poll<'a> {
     pub(super) shared: &'a Arc<Shared>,
     pub(super) call: Call,
     pub(super) turn: OwnedMutexGuard<Turn>,
-    bytes_max: usize,
+    /// What the poll begins with, when it starts over.
+    full: Budget,
+    /// Where the client says it stands, if it says so; sorted.
+    pub(super) after: Vec<(TopicPartition, Offset)>,
     /// The version of the state that the cursors stand for.
     version: Option<u64>,
     is_joining: bool,
@@ -120,9 +112,30 @@ pub(super) struct Poll<'a> {
     pub(super) budget: Budget,
 }
 
-impl Poll<'_> {
+impl<'a> Poll<'a> {
+    pub(super) fn new(
+        shared: &'a Arc<Shared>,
+        call: Call,
+        turn: OwnedMutexGuard<Turn>,
+        budget: Budget,
+    ) -> Self {
+        Self {
+            shared,
+            call,
+            turn,
+            full: budget,
+            after: Vec::new(),
+            version: None,
+            is_joining: false,
+            ignores_unknown: false,
+            cursors: Vec::new(),
+            batches: Vec::new(),
+            budget,
+        }
+    }
+
     /// Gathers until there is enough or the time is over.
-    async fn run(
+    pub(super) async fn run(
         &mut self,
         mut deadline: Pin<&mut tokio::time::Sleep>,
     ) -> Result<(), ConsumerError> {
@@ -185,7 +198,7 @@ impl Poll<'_> {
     fn start_over(&mut self) {
         self.cursors.clear();
         self.batches.clear();
-        self.budget = Budget::new(self.bytes_max);
+        self.budget = self.full;
     }
 
     /// Takes the assignment over if it changed since the last look.
@@ -236,10 +249,17 @@ impl Poll<'_> {
                     None => continue,
                 },
             };
+            let position = position.max(self.after(&partition));
             let log = self.shared.engine.log.as_ref();
             self.cursors.push(Cursor::open(log, partition, token, position));
         }
         Ok(())
+    }
+
+    /// Where the client says it stands in a partition; 0 if it says nothing.
+    fn after(&self, partition: &TopicPartition) -> Offset {
+        let found = self.after.binary_search_by(|(held, _)| held.cmp(partition)).ok();
+        found.and_then(|at| self.after.get(at)).map_or(0, |(_, next)| *next)
     }
 
     /// Finds where to begin in a partition that has no position; none while it does not exist.
@@ -282,7 +302,7 @@ impl Poll<'_> {
         self.cursors.iter().filter_map(|cursor| cursor.error.as_ref()).find(counts).cloned()
     }
 
-    fn finish(mut self) -> Delivery {
+    pub(super) fn finish(mut self) -> Delivery {
         let moved = self.cursors.iter().filter(|cursor| cursor.next != cursor.start);
         let advances = moved.map(|cursor| Advance {
             partition: cursor.partition.clone(),

@@ -64,6 +64,21 @@ impl Slot {
         }
     }
 
+    /// Takes over that the client is done with everything before `next`; never goes back.
+    pub(super) fn acknowledge_up_to(&mut self, next: Offset) {
+        if self.acknowledged.is_none_or(|before| before < next) {
+            self.acknowledged = Some(next);
+            self.is_worth_commit = true;
+        }
+    }
+
+    /// Offsets written to the client that it did not acknowledge.
+    pub(super) fn unacknowledged(&self) -> u64 {
+        let (position, acknowledged) = (self.position.unwrap_or(0), self.acknowledged);
+        let span = position.saturating_sub(acknowledged.unwrap_or(position));
+        u64::try_from(span).unwrap_or(0)
+    }
+
     /// Returns the offset that is worth a commit, up to `extent`.
     pub(super) fn to_commit(&self, extent: CommitExtent) -> Option<Offset> {
         let offset = match extent {
@@ -182,6 +197,16 @@ pub(super) fn reset_position(
         OffsetReset::Latest => Ok(Some(readable_end(&bounds()?, settings.isolation))),
         OffsetReset::None => Ok(None),
     }
+}
+
+/// Returns the offset that the log has nearest to one that it has not.
+pub(super) fn nearest_position(
+    engine: &Engine,
+    partition: &TopicPartition,
+    offset: Offset,
+) -> Result<Offset, ReadError> {
+    let bounds = engine.log.bounds(&partition.topic, partition.partition)?;
+    Ok(offset.max(bounds.log_start_offset).min(bounds.high_watermark))
 }
 
 /// Returns the offset after the last record that the isolation shows.

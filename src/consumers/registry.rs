@@ -10,7 +10,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::document::Kept;
 use super::error::ConsumerError;
-use super::instance::{Call, Instance, Source};
+use super::instance::{Call, Instance, Kind, Source};
 use super::positions::CommitExtent;
 use super::settings::{ConsumersOptions, NewInstance, Settings, check_name};
 use super::{closing, keeper, membership};
@@ -69,7 +69,7 @@ impl Registry {
         self.shards.get(hash % SHARDS)
     }
 
-    fn insert(&self, instance: &Arc<Instance>, max: usize) -> Result<(), ConsumerError> {
+    pub(super) fn insert(&self, instance: &Arc<Instance>, max: usize) -> Result<(), ConsumerError> {
         let key = &instance.key;
         let Some(shard) = self.shard_of(&key.name) else {
             return Ok(());
@@ -107,7 +107,7 @@ impl Registry {
         }
     }
 
-    fn find(&self, key: &InstanceKey) -> Option<Arc<Instance>> {
+    pub(super) fn find(&self, key: &InstanceKey) -> Option<Arc<Instance>> {
         self.shard_of(&key.name)?.read().get(&key.group)?.get(&key.name).cloned()
     }
 
@@ -150,9 +150,14 @@ impl Shared {
         self.keeper_wake.notify_one();
     }
 
-    /// Says whether an instance that was last called at `since` has lived out its idle time.
-    pub(super) fn is_expired(&self, since: TimestampMs) -> bool {
-        self.now().saturating_sub(since) >= self.options.instance_timeout_ms
+    /// Says whether an instance that was last called at `since` has lived out its idle time. A
+    /// static member whose connection is gone is given its session to come back.
+    pub(super) fn is_expired(&self, instance: &Instance, since: TimestampMs) -> bool {
+        let timeout_ms = match instance.kind {
+            Kind::Kept => self.options.instance_timeout_ms,
+            Kind::Static => i64::from(self.options.session_timeout_ms),
+        };
+        self.now().saturating_sub(since) >= timeout_ms
     }
 }
 
@@ -212,7 +217,7 @@ impl Consumers {
         let name = new.name.unwrap_or_else(|| format!("rest-consumer-{}", uuid::Uuid::new_v4()));
         check_name(&name)?;
         let key = InstanceKey { group, name };
-        let instance = Arc::new(Instance::new(key.clone(), settings, shared.now()));
+        let instance = Arc::new(Instance::new(key.clone(), Kind::Kept, settings, shared.now()));
         shared.registry.insert(&instance, shared.options.instances_max)?;
         shared.keeper_wake.notify_one();
         if let Err(error) = instance.save(shared).await {
@@ -252,14 +257,16 @@ impl Consumers {
     #[must_use]
     pub fn list(&self, group: &GroupId) -> Vec<InstanceKey> {
         let found = self.shared.registry.in_group(group);
-        let mut keys: Vec<InstanceKey> = found.iter().map(|i| i.key.clone()).collect();
+        let kept = found.iter().filter(|instance| instance.kind == Kind::Kept);
+        let mut keys: Vec<InstanceKey> = kept.map(|i| i.key.clone()).collect();
         keys.sort_unstable();
         keys
     }
 
     /// Begins a call on an instance.
     pub(super) fn call(&self, key: &InstanceKey) -> Result<Call, ConsumerError> {
-        let Some(instance) = self.shared.registry.find(key) else {
+        let found = self.shared.registry.find(key);
+        let Some(instance) = found.filter(|instance| instance.kind == Kind::Kept) else {
             let (group, name) = (key.group.to_string(), key.name.clone());
             return Err(ConsumerError::NotFound { group, name });
         };

@@ -218,6 +218,9 @@ pub struct ConsumersOptions {
     /// How often every member is given a heartbeat; a native member's join waits this long for
     /// ours, at most.
     pub heartbeat_interval: Duration,
+    /// How long a stream whose client acknowledges has for its last acknowledgements when its
+    /// partitions are revoked.
+    pub final_ack_wait: Duration,
     /// Instances that may exist at once.
     pub instances_max: usize,
 }
@@ -229,6 +232,7 @@ impl Default for ConsumersOptions {
             request_timeout_ms: 1_000,
             session_timeout_ms: 45_000,
             heartbeat_interval: Duration::from_millis(500),
+            final_ack_wait: Duration::from_secs(3),
             instances_max: limits::CONSUMER_INSTANCES_MAX,
         }
     }

@@ -17,11 +17,11 @@ use crate::protocol::consumer_protocol as protocol;
 use crate::protocol::record_batch::BatchBuilder;
 
 /// Longer than anything here takes; reaching it is a failure.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Server {
-    fake: Arc<FakeEngine>,
-    consumers: Consumers,
+pub(super) struct Server {
+    pub(super) fake: Arc<FakeEngine>,
+    pub(super) consumers: Consumers,
     shutdown: Shutdown,
 }
 
@@ -38,12 +38,12 @@ impl Server {
         Self { fake: fake.clone(), consumers, shutdown }
     }
 
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::start(&FakeEngine::new())
     }
 
     /// Stops and starts again on the same engine.
-    async fn restart(self) -> Self {
+    pub(super) async fn restart(self) -> Self {
         self.shutdown.stop();
         self.shutdown.drained().await;
         Self::start(&self.fake)
@@ -60,7 +60,7 @@ impl Server {
         self.consumers.create(GroupId::from("g"), new).await.unwrap()
     }
 
-    async fn subscribed(&self, name: &str, topic: &str) -> InstanceKey {
+    pub(super) async fn subscribed(&self, name: &str, topic: &str) -> InstanceKey {
         let key = self.create(name, |_| {}).await;
         self.subscribe(&key, topic).await;
         key
@@ -94,7 +94,7 @@ impl Server {
         self.consumers.poll(key, request).await.unwrap().is_empty()
     }
 
-    fn committed(&self, topic: &TopicName, partition: i32) -> Option<Offset> {
+    pub(super) fn committed(&self, topic: &TopicName, partition: i32) -> Option<Offset> {
         self.fake.committed_offset("g", &TopicPartition::new(topic.clone(), partition))
     }
 
@@ -118,7 +118,7 @@ impl Server {
     }
 }
 
-async fn eventually(mut condition: impl FnMut() -> bool) {
+pub(super) async fn eventually(mut condition: impl FnMut() -> bool) {
     let waiting = async {
         while !condition() {
             tokio::task::yield_now().await;

@@ -260,8 +260,12 @@ impl From<ConsumerError> for ApiError {
     fn from(error: ConsumerError) -> Self {
         let message = error.to_string();
         match error {
-            ConsumerError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, 40403, message),
-            ConsumerError::NameTaken { .. } => Self::new(StatusCode::CONFLICT, 40902, message),
+            ConsumerError::NotFound { .. } | ConsumerError::UnknownMember { .. } => {
+                Self::new(StatusCode::NOT_FOUND, 40403, message)
+            }
+            ConsumerError::NameTaken { .. } | ConsumerError::MemberStreams { .. } => {
+                Self::new(StatusCode::CONFLICT, 40902, message)
+            }
             ConsumerError::InvalidSetting { setting: "fetch.min.bytes", .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, 40001, message)
             }
@@ -276,10 +280,12 @@ impl From<ConsumerError> for ApiError {
             | ConsumerError::InvalidTopic(_)
             | ConsumerError::InvalidPattern(_)
             | ConsumerError::InvalidOffset { .. }
+            | ConsumerError::AckOutOfRange { .. }
             | ConsumerError::MetadataTooLarge(_) => Self::unprocessable(message),
             ConsumerError::NotSubscribed
             | ConsumerError::SubscriptionConflict
             | ConsumerError::NotAssigned(_)
+            | ConsumerError::ObservesOnly { .. }
             | ConsumerError::NoOffset(_)
             | ConsumerError::OffsetOutOfRange { .. }
             | ConsumerError::Fenced => Self::new(StatusCode::CONFLICT, 40903, message),

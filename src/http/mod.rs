@@ -10,6 +10,7 @@ pub mod groups;
 pub mod health;
 pub mod link;
 pub mod media;
+pub mod members;
 pub mod metrics;
 pub mod observe;
 pub mod openapi;

@@ -1,0 +1,82 @@
+//! Bounded reads of a group by cursor, without anything to create before.
+//!
+//! A read moves nothing but, in the mode `Auto`, what is acknowledged: everything before its
+//! cursor. So the same read answers the same records, and a lost answer costs nothing.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use super::open::NewLiveMember;
+use super::session::AckMode;
+use crate::base::ids::{Offset, TopicPartition};
+use crate::base::limits::{HTTP_POLL_BYTES_MAX, HTTP_WAIT_MAX};
+use crate::consumers::cut::Budget;
+use crate::consumers::poll::Poll;
+use crate::consumers::positions::CommitExtent;
+use crate::consumers::registry::Consumers;
+use crate::consumers::{ConsumerError, Delivery, commit};
+
+/// How much a read answers, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemberRead {
+    /// Records at most; at least 1 counts.
+    pub records_max: usize,
+    /// Bytes of keys, values and headers at most; a larger record comes alone.
+    pub bytes_max: usize,
+    /// How long to wait for an assignment and a first record; at most 300 s count.
+    pub wait: Duration,
+}
+
+/// What a read found.
+#[derive(Debug)]
+pub struct MemberRecords {
+    /// The records. Confirming them moves nothing that a later read could miss.
+    pub delivery: Delivery,
+    /// Where to go on, in every partition of the member; sorted.
+    pub next: Vec<(TopicPartition, Offset)>,
+}
+
+impl Consumers {
+    /// Reads the records behind `member.resume` and behind what is committed, as a member that
+    /// joins its group unless it is a member already, and that stays one for its session.
+    ///
+    /// In the mode `Auto`, everything before `member.resume` is committed before the answer.
+    ///
+    /// # Errors
+    /// As [`Consumers::open_stream`], `MemberStreams`, and as [`Consumers::poll`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future may or may not leave the member joined, and its cursor committed.
+    pub async fn read_as_member(
+        &self,
+        mut member: NewLiveMember,
+        read: MemberRead,
+    ) -> Result<MemberRecords, ConsumerError> {
+        let mut after = std::mem::take(&mut member.resume);
+        after.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
+        after.dedup_by(|a, b| a.0 == b.0);
+        let call = self.open_static(&member).await?;
+        let deadline = pin!(tokio::time::sleep(read.wait.min(HTTP_WAIT_MAX)));
+        // Reads of one member follow each other.
+        let turn = call.instance.turn.clone().lock_owned().await;
+        {
+            let mut state = call.instance.state();
+            if state.session.is_streaming {
+                let (group, member) = (member.group.to_string(), member.member);
+                return Err(ConsumerError::MemberStreams { group, member });
+            }
+            state.session.mode = member.ack;
+            let is_seen = member.ack == AckMode::Auto;
+            state.resume_all(if is_seen { after.clone() } else { Vec::new() });
+        }
+        // A failure costs a repetition, no more.
+        commit::auto_commit(&self.shared, &call.instance, CommitExtent::Acknowledged).await;
+        let bytes_max = read.bytes_max.min(HTTP_POLL_BYTES_MAX);
+        let budget = Budget::new(bytes_max).with_records_max(read.records_max.max(1));
+        let mut poll = Poll::new(&self.shared, call, turn, budget);
+        poll.after = after;
+        poll.run(deadline).await?;
+        let next = poll.cursors.iter().map(|at| (at.partition.clone(), at.next)).collect();
+        Ok(MemberRecords { delivery: poll.finish(), next })
+    }
+}
