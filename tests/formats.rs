@@ -11,7 +11,7 @@ use hydrant::base::clock::RealClock;
 use hydrant::base::ids::{GroupId, TopicName, TopicPartition};
 use hydrant::base::shutdown::Shutdown;
 use hydrant::coordinator::group::GroupConfig;
-use hydrant::engine::embedded::{Embedded, EmbeddedOptions, TopicDefaults};
+use hydrant::engine::embedded::{Embedded, EmbeddedOptions};
 use hydrant::engine::groups::OffsetQuery;
 
 fn copy(from: &Path, to: &Path) {
@@ -40,7 +40,7 @@ async fn check(data_dir: &Path) {
     let shutdown = Shutdown::new();
     let options = EmbeddedOptions {
         data_dir: data_dir.to_path_buf(),
-        topics: TopicDefaults { partition_count: 1, auto_create: false },
+        settings: Vec::new(),
         groups: GroupConfig::default(),
         janitor_interval: Duration::from_secs(3600),
         clock: Arc::new(RealClock),

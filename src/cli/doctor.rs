@@ -10,7 +10,7 @@ use super::CliError;
 use crate::base::clock::RealClock;
 use crate::base::shutdown::Shutdown;
 use crate::coordinator::group::GroupConfig;
-use crate::engine::embedded::{Embedded, EmbeddedOptions, TopicDefaults};
+use crate::engine::embedded::{Embedded, EmbeddedOptions};
 use crate::log::layout::DataDir;
 
 /// Options of `hydrant doctor`.
@@ -44,7 +44,7 @@ pub async fn run(args: DoctorArgs) -> Result<(), CliError> {
     let shutdown = Shutdown::new();
     let options = EmbeddedOptions {
         data_dir: args.data_dir.clone(),
-        topics: TopicDefaults { partition_count: 1, auto_create: false },
+        settings: Vec::new(),
         groups: GroupConfig::default(),
         janitor_interval: Duration::from_secs(3600),
         clock: Arc::new(RealClock),

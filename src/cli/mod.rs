@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod doctor;
 pub mod serve;
+mod server_settings;
 
 use clap::{Parser, Subcommand};
 

@@ -10,13 +10,14 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::CliError;
+use super::server_settings;
 use crate::base::clock::{RealClock, SharedClock};
 use crate::base::limits;
 use crate::base::shutdown::Shutdown;
 use crate::config::{Config, ConfigFlags};
 use crate::consumers::{Consumers, ConsumersOptions};
 use crate::coordinator::group::GroupConfig;
-use crate::engine::embedded::{Embedded, EmbeddedOptions, TopicDefaults};
+use crate::engine::embedded::{Embedded, EmbeddedOptions};
 use crate::http::body::BodyBudget;
 use crate::http::state::{Inner, Readiness};
 use crate::http::stream::StreamHub;
@@ -53,9 +54,9 @@ async fn serve(config: Config) -> Result<(), CliError> {
     let (http_addr, kafka_addr) = (http_listener.local_addr()?, kafka_listener.local_addr()?);
     // The doors stop first, then what they stand on.
     let (doors, broker) = (Shutdown::new(), Shutdown::new());
-    let embedded = Embedded::open(embedded_options(&config, &clock), broker.clone()).await?;
-    let embedded = Arc::new(embedded);
     let kafka_options = kafka_options(&config, kafka_addr)?;
+    let options = embedded_options(&config, &kafka_options, &clock);
+    let embedded = Arc::new(Embedded::open(options, broker.clone()).await?);
     let http_options = http_options(&config, http_addr, &kafka_options);
     let http = http_door(&config, &embedded, clock, http_options, &doors);
     let metrics = Arc::clone(&http.kafka_metrics);
@@ -174,18 +175,16 @@ fn http_options(config: &Config, bound: SocketAddr, kafka: &KafkaOptions) -> Htt
     }
 }
 
-fn embedded_options(config: &Config, clock: &SharedClock) -> EmbeddedOptions {
+fn embedded_options(config: &Config, kafka: &KafkaOptions, clock: &SharedClock) -> EmbeddedOptions {
+    let groups = GroupConfig {
+        initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
+        session_timeout_min_ms: config.group_min_session_timeout_ms,
+        ..GroupConfig::default()
+    };
     EmbeddedOptions {
         data_dir: config.data_dir.clone(),
-        topics: TopicDefaults {
-            partition_count: config.num_partitions,
-            auto_create: config.auto_create_topics,
-        },
-        groups: GroupConfig {
-            initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
-            session_timeout_min_ms: config.group_min_session_timeout_ms,
-            ..GroupConfig::default()
-        },
+        settings: server_settings::list(config, kafka, &groups),
+        groups,
         janitor_interval: Duration::from_millis(config.retention_check_interval_ms.max(1)),
         clock: Arc::clone(clock),
     }

@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 use crate::base::clock::{Clock, ManualClock};
 use crate::base::ids::{GroupId, Offset, PartitionId, TopicId, TopicName, TopicPartition};
 use crate::coordinator::group::{Effect, Effects, Event, Group, GroupConfig, Reply, ReplyTo};
+use crate::engine::configs::*;
 use crate::engine::instances::{InstanceKey, InstanceStoreError};
 use crate::engine::log::*;
 use crate::engine::producers::{ProducerIdError, ProducerIdentity};
@@ -66,6 +67,7 @@ impl FakeEngine {
         Engine {
             log: self.clone(),
             topics: self.clone(),
+            configs: self.clone(),
             groups: self.clone(),
             producers: self.clone(),
             transactions: self.clone(),
@@ -284,10 +286,6 @@ impl Topics for FakeEngine {
         self.world.lock().topics.values().cloned().collect()
     }
 
-    fn describe_configs(&self, _: &Topic) -> Vec<ConfigEntry> {
-        Vec::new()
-    }
-
     fn create(&self, _: CreateTopic) -> BoxFuture<Result<Arc<Topic>, CreateTopicError>> {
         unreachable!("tests create by hand")
     }
@@ -296,12 +294,51 @@ impl Topics for FakeEngine {
         now(None)
     }
 
+    fn create_partitions(
+        &self,
+        _: CreatePartitions,
+    ) -> BoxFuture<Result<Arc<Topic>, CreatePartitionsError>> {
+        unreachable!("tests grow topics by hand")
+    }
+
     fn delete(&self, _: &str) -> BoxFuture<Result<(), DeleteTopicError>> {
         unreachable!("tests delete by hand")
     }
 
     fn watch_changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+}
+
+impl crate::engine::Configs for FakeEngine {
+    fn describe_topic(&self, _: &Topic) -> Vec<ConfigEntry> {
+        Vec::new()
+    }
+
+    fn describe_broker(&self) -> Vec<ConfigEntry> {
+        Vec::new()
+    }
+
+    fn describe_cluster(&self) -> Vec<ConfigEntry> {
+        Vec::new()
+    }
+
+    fn alter_topic(
+        &self,
+        _: &str,
+        _: ConfigEdit,
+        _: Execution,
+    ) -> BoxFuture<Result<(), AlterConfigsError>> {
+        unreachable!("instances change no configuration")
+    }
+
+    fn alter_server(
+        &self,
+        _: ServerScope,
+        _: ConfigEdit,
+        _: Execution,
+    ) -> BoxFuture<Result<(), AlterConfigsError>> {
+        unreachable!("instances change no configuration")
     }
 }
 

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+pub mod configs;
 pub mod embedded;
 pub mod groups;
 pub mod instances;
@@ -18,6 +19,7 @@ pub mod producers;
 pub mod topics;
 pub mod transactions;
 
+pub use configs::Configs;
 pub use groups::Groups;
 pub use instances::Instances;
 pub use later::Later;
@@ -43,8 +45,10 @@ pub struct Node {
 pub struct Engine {
     /// Append, read and watch partitions.
     pub log: Arc<dyn Log>,
-    /// Create, find, list and delete topics.
+    /// Create, grow, find, list and delete topics.
     pub topics: Arc<dyn Topics>,
+    /// Configuration of topics and of the server.
+    pub configs: Arc<dyn Configs>,
     /// Membership and committed offsets of consumer groups.
     pub groups: Arc<dyn Groups>,
     /// Producer ids.

@@ -1,4 +1,4 @@
-//! Role: create, find, list and delete topics.
+//! Role: create, grow, find, list and delete topics. Their configuration is the role `Configs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::BoxFuture;
+use super::configs::Execution;
 use crate::base::ids::{InvalidTopicName, PartitionId, TopicId, TopicName};
 
 /// One topic as metadata shows it.
@@ -23,26 +24,6 @@ pub struct Topic {
     pub incarnation: u64,
     /// The configuration that was set for this topic, by Kafka's names.
     pub overrides: BTreeMap<String, String>,
-}
-
-/// Where the value of a configuration entry comes from (KIP-226).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConfigSource {
-    /// Set for this topic.
-    Topic,
-    /// Built in.
-    Default,
-}
-
-/// One entry of a topic's configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigEntry {
-    /// Kafka's name of the entry.
-    pub name: &'static str,
-    /// Its value as text.
-    pub value: String,
-    /// Where the value comes from.
-    pub source: ConfigSource,
 }
 
 /// A request to create a topic.
@@ -106,6 +87,52 @@ pub enum CreateTopicError {
     Storage(String),
 }
 
+/// A request to give a topic more partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatePartitions {
+    /// The topic.
+    pub topic: String,
+    /// How many partitions it shall have; more than it has.
+    pub partition_count: i32,
+    /// Do it, or only check.
+    pub execution: Execution,
+}
+
+/// Why a topic did not get more partitions.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CreatePartitionsError {
+    /// There is no such topic.
+    #[error("topic '{0}' does not exist")]
+    Unknown(String),
+    /// Internal topics stay as they are.
+    #[error("topic '{0}' is internal and cannot be given more partitions")]
+    Internal(String),
+    /// A topic can only grow.
+    #[error("topic '{topic}' has {current} partitions and cannot be given {count}, only more")]
+    NotMore {
+        /// The topic.
+        topic: String,
+        /// What it has.
+        current: i32,
+        /// What was asked.
+        count: i32,
+    },
+    /// The number is out of range.
+    #[error("partition count {count} is not between 1 and {max}")]
+    TooMany {
+        /// What was asked.
+        count: i32,
+        /// What is possible.
+        max: i32,
+    },
+    /// The server has as many partitions as it may.
+    #[error("server would have more than {0} partitions")]
+    TooManyInAll(usize),
+    /// The disk refused.
+    #[error("storage failed: {0}")]
+    Storage(String),
+}
+
 /// Why a topic was not deleted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeleteTopicError {
@@ -120,7 +147,7 @@ pub enum DeleteTopicError {
     Storage(String),
 }
 
-/// Create, find, list and delete topics.
+/// Create, grow, find, list and delete topics.
 pub trait Topics: Send + Sync + 'static {
     /// Finds a topic by name.
     fn find(&self, name: &str) -> Option<Arc<Topic>>;
@@ -130,9 +157,6 @@ pub trait Topics: Send + Sync + 'static {
 
     /// Lists all topics by name, the internal ones included.
     fn list(&self) -> Vec<Arc<Topic>>;
-
-    /// Lists the whole configuration of a topic, defaults included.
-    fn describe_configs(&self, topic: &Topic) -> Vec<ConfigEntry>;
 
     /// Creates a topic; when the answer comes, every partition can be used and survives a crash.
     ///
@@ -147,12 +171,22 @@ pub trait Topics: Send + Sync + 'static {
     /// As [`Topics::create`].
     fn auto_create(&self, name: &str) -> BoxFuture<Option<Result<Arc<Topic>, CreateTopicError>>>;
 
+    /// Gives a topic more partitions; when the answer comes, every one can be used and survives a
+    /// crash. Records stay where they are, so keys may go elsewhere from then on.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may or may not leave the partitions created.
+    fn create_partitions(
+        &self,
+        request: CreatePartitions,
+    ) -> BoxFuture<Result<Arc<Topic>, CreatePartitionsError>>;
+
     /// Deletes a topic and its records.
     ///
     /// # Cancel safety
     /// Dropping the future may or may not leave the topic deleted.
     fn delete(&self, name: &str) -> BoxFuture<Result<(), DeleteTopicError>>;
 
-    /// Watches a number that changes with every creation and deletion.
+    /// Watches a number that changes with every creation and deletion of topics and partitions.
     fn watch_changes(&self) -> watch::Receiver<u64>;
 }

@@ -14,6 +14,10 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use super::{KafkaMetrics, KafkaOptions, Session, Shared};
 use crate::base::ids::{GroupId, Offset, PartitionId, TopicId, TopicName, TopicPartition};
 use crate::base::shutdown::Shutdown;
+use crate::engine::configs::{
+    AlterConfigsError, ConfigEdit, ConfigEntry, ConfigKind, ConfigSource, Execution, Mutability,
+    ServerScope,
+};
 use crate::engine::groups::{
     CommitResults, CommittedOffset, DeleteOffsetResults, GroupDescription, GroupError, Join,
     JoinRefusal, JoinReply, LeaveMember, LeaveResult, Membership, OffsetQuery, OffsetToCommit,
@@ -26,12 +30,14 @@ use crate::engine::log::{
 };
 use crate::engine::producers::{ProducerIdError, ProducerIdentity};
 use crate::engine::topics::{
-    ConfigEntry, ConfigSource, CreateTopic, CreateTopicError, DeleteTopicError, Topic,
+    CreatePartitions, CreatePartitionsError, CreateTopic, CreateTopicError, DeleteTopicError, Topic,
 };
 use crate::engine::transactions::{
     AtomicAppendError, Claimed, Fingerprint, Keep, TooManyKeys, Transactions,
 };
-use crate::engine::{BoxFuture, Engine, Groups, Instances, Later, Log, Node, Producers, Topics};
+use crate::engine::{
+    BoxFuture, Configs, Engine, Groups, Instances, Later, Log, Node, Producers, Topics,
+};
 use crate::log::LogSlice;
 
 /// The topic that exists from the start, with two partitions.
@@ -100,6 +106,7 @@ impl Fake {
         Engine {
             log: Arc::new(FakeLog(Arc::clone(self))),
             topics: Arc::new(FakeTopics(Arc::clone(self))),
+            configs: Arc::new(FakeTopics(Arc::clone(self))),
             groups: Arc::new(FakeGroups(Arc::clone(self))),
             producers: Arc::new(FakeProducers),
             transactions: Arc::new(FakeProducers),
@@ -286,11 +293,6 @@ impl Topics for FakeTopics {
         self.0.topics.lock().clone()
     }
 
-    fn describe_configs(&self, _topic: &Topic) -> Vec<ConfigEntry> {
-        let value = "delete".to_owned();
-        vec![ConfigEntry { name: "cleanup.policy", value, source: ConfigSource::Default }]
-    }
-
     fn create(&self, request: CreateTopic) -> BoxFuture<Result<Arc<Topic>, CreateTopicError>> {
         let created = match (TopicName::parse(&request.name), self.find(&request.name)) {
             (Err(error), _) => Err(CreateTopicError::InvalidName(error)),
@@ -305,6 +307,21 @@ impl Topics for FakeTopics {
         Box::pin(async move { Some(created.await) })
     }
 
+    fn create_partitions(
+        &self,
+        request: CreatePartitions,
+    ) -> BoxFuture<Result<Arc<Topic>, CreatePartitionsError>> {
+        let checked = match self.find(&request.topic) {
+            None => Err(CreatePartitionsError::Unknown(request.topic)),
+            Some(topic) if topic.partition_count >= request.partition_count => {
+                let (current, count) = (topic.partition_count, request.partition_count);
+                Err(CreatePartitionsError::NotMore { topic: request.topic, current, count })
+            }
+            Some(topic) => Ok(topic),
+        };
+        Box::pin(std::future::ready(checked))
+    }
+
     fn delete(&self, name: &str) -> BoxFuture<Result<(), DeleteTopicError>> {
         let mut topics = self.0.topics.lock();
         let count = topics.len();
@@ -317,6 +334,46 @@ impl Topics for FakeTopics {
 
     fn watch_changes(&self) -> watch::Receiver<u64> {
         watch::Sender::new(0).subscribe()
+    }
+}
+
+impl Configs for FakeTopics {
+    fn describe_topic(&self, _: &Topic) -> Vec<ConfigEntry> {
+        vec![ConfigEntry {
+            name: "cleanup.policy",
+            value: "delete".to_owned(),
+            source: ConfigSource::Default,
+            kind: ConfigKind::List,
+            mutability: Mutability::Dynamic,
+            synonyms: Vec::new(),
+        }]
+    }
+
+    fn describe_broker(&self) -> Vec<ConfigEntry> {
+        Vec::new()
+    }
+
+    fn describe_cluster(&self) -> Vec<ConfigEntry> {
+        Vec::new()
+    }
+
+    fn alter_topic(
+        &self,
+        topic: &str,
+        _: ConfigEdit,
+        _: Execution,
+    ) -> BoxFuture<Result<(), AlterConfigsError>> {
+        let unknown = || AlterConfigsError::UnknownTopic(topic.to_owned());
+        Box::pin(std::future::ready(self.find(topic).map(|_| ()).ok_or_else(unknown)))
+    }
+
+    fn alter_server(
+        &self,
+        _: ServerScope,
+        _: ConfigEdit,
+        _: Execution,
+    ) -> BoxFuture<Result<(), AlterConfigsError>> {
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::log::compaction::Trigger;
 use crate::store::keys::PartitionKey;
 
 /// Producers that have not written for a day are forgotten (`producer.id.expiration.ms`).
-const PRODUCER_EXPIRY_MS: i64 = 86_400_000;
+pub(super) const PRODUCER_EXPIRY_MS: i64 = 86_400_000;
 
 /// The work of one round, on everything there is.
 #[derive(Clone)]

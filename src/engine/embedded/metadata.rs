@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::config_edit::Entries;
 use super::log_starts::LogStartsByTopic;
+use super::server_config::Layers;
 use super::state_log::Change;
 use crate::base::ids::{Offset, PartitionId, TopicId, TopicName};
+use crate::engine::configs::ServerScope;
 use crate::engine::topics::Topic;
 
 const TOPIC_PREFIX: &str = "topic/";
@@ -17,6 +20,8 @@ const LOG_START_PREFIX: &str = "log-start/";
 const CLUSTER_KEY: &str = "cluster";
 const PRODUCER_IDS_KEY: &str = "producer-ids";
 const INCARNATIONS_KEY: &str = "incarnations";
+const CLUSTER_CONFIGS_KEY: &str = "configs/cluster";
+const BROKER_CONFIGS_KEY: &str = "configs/broker";
 
 /// Value of a topic's record.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +50,12 @@ struct LogStartRecord {
     offset: Offset,
 }
 
+/// Value of a record of settings.
+#[derive(Debug, Serialize, Deserialize)]
+struct ConfigsRecord {
+    configs: Entries,
+}
+
 /// Everything the metadata topic says.
 #[derive(Debug, Default)]
 pub(super) struct Metadata {
@@ -53,6 +64,8 @@ pub(super) struct Metadata {
     pub(super) next_producer_id: u64,
     pub(super) next_incarnation: u64,
     pub(super) log_starts: LogStartsByTopic,
+    /// Settings of the server that were changed at runtime.
+    pub(super) server_configs: Layers,
 }
 
 impl Metadata {
@@ -96,6 +109,8 @@ impl Metadata {
             }
             PRODUCER_IDS_KEY => self.next_producer_id = counter(value)?,
             INCARNATIONS_KEY => self.next_incarnation = counter(value)?,
+            CLUSTER_CONFIGS_KEY => self.server_configs.cluster = entries(value)?,
+            BROKER_CONFIGS_KEY => self.server_configs.broker = entries(value)?,
             _ => return None,
         }
         Some(())
@@ -106,6 +121,10 @@ fn counter(value: &[u8]) -> Option<u64> {
     serde_json::from_slice::<CounterRecord>(value).ok().map(|record| record.next)
 }
 
+fn entries(value: &[u8]) -> Option<Entries> {
+    serde_json::from_slice::<ConfigsRecord>(value).ok().map(|record| record.configs)
+}
+
 fn change(key: String, value: &impl Serialize) -> Change {
     // Plain structs of strings and numbers always serialize.
     (Bytes::from(key), serde_json::to_vec(value).ok().map(Bytes::from))
@@ -113,17 +132,31 @@ fn change(key: String, value: &impl Serialize) -> Change {
 
 /// The records that create a topic: itself, and the next incarnation number.
 pub(super) fn create_topic(topic: &Topic) -> [Change; 2] {
+    let next = CounterRecord { next: topic.incarnation + 1 };
+    [put_topic(topic), change(INCARNATIONS_KEY.to_owned(), &next)]
+}
+
+/// The record of a topic as it is now.
+pub(super) fn put_topic(topic: &Topic) -> Change {
     let record = TopicRecord {
         id: topic.id.to_string(),
         partitions: topic.partition_count,
         incarnation: topic.incarnation,
         configs: topic.overrides.clone(),
     };
-    let next = CounterRecord { next: topic.incarnation + 1 };
-    [
-        change(format!("{TOPIC_PREFIX}{}", topic.name), &record),
-        change(INCARNATIONS_KEY.to_owned(), &next),
-    ]
+    change(format!("{TOPIC_PREFIX}{}", topic.name), &record)
+}
+
+/// The record of the settings of the server in one scope.
+pub(super) fn put_server_configs(scope: ServerScope, configs: &Entries) -> Change {
+    let key = match scope {
+        ServerScope::Cluster => CLUSTER_CONFIGS_KEY,
+        ServerScope::Broker => BROKER_CONFIGS_KEY,
+    };
+    if configs.is_empty() {
+        return (Bytes::from_static(key.as_bytes()), None);
+    }
+    change(key.to_owned(), &ConfigsRecord { configs: configs.clone() })
 }
 
 /// The record that deletes a topic.
@@ -173,7 +206,9 @@ mod tests {
         let mut view = BTreeMap::new();
         let ids = set_next_producer_id(2000);
         let start = set_log_start(TopicId::from_u128(77), 2, 41);
-        for (key, value) in [created, incarnation, ids, set_cluster_id("abc"), start] {
+        let settings = Entries::from([("num.partitions".to_owned(), "9".to_owned())]);
+        let configs = put_server_configs(ServerScope::Broker, &settings);
+        for (key, value) in [created, incarnation, ids, configs, set_cluster_id("abc"), start] {
             view.insert(key.to_vec(), value.unwrap().to_vec());
         }
         view.insert(b"topic/bad".to_vec(), b"{".to_vec());
@@ -186,5 +221,9 @@ mod tests {
         assert_eq!(metadata.next_incarnation, 6);
         assert_eq!(metadata.next_producer_id, 2000);
         assert_eq!(metadata.cluster_id.as_deref(), Some("abc"));
+        assert_eq!(metadata.server_configs.broker, settings);
+        assert!(metadata.server_configs.cluster.is_empty());
+        let (_, tombstone) = put_server_configs(ServerScope::Cluster, &Entries::new());
+        assert_eq!(tombstone, None);
     }
 }

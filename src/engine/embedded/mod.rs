@@ -14,11 +14,15 @@ use parking_lot::Mutex;
 use crate::base::clock::SharedClock;
 use crate::base::shutdown::Shutdown;
 use crate::coordinator::group::GroupConfig;
+use crate::engine::configs::ConfigKind;
 use crate::engine::{Engine, Node};
 use crate::log::Durability;
 use crate::log::layout::DataDir;
 
 mod accept;
+mod config_edit;
+mod config_table;
+mod configs;
 mod group_timers;
 mod groups;
 mod instances;
@@ -29,6 +33,7 @@ mod metadata;
 mod open;
 mod producer_ids;
 mod registry;
+mod server_config;
 mod state_log;
 mod store_thread;
 mod topic_config;
@@ -37,12 +42,15 @@ mod transactions;
 
 pub use open::OpenError;
 use open::View;
-pub use topics::TopicDefaults;
+pub use server_config::ServerSetting;
 
 use groups::{EmbeddedGroups, GroupParts, LoadedGroups};
+use metadata::Metadata;
 use registry::Registry;
+use server_config::ServerConfig;
 use state_log::{StateLog, StateTopic};
 use store_thread::StoreThread;
+use topics::EmbeddedTopics;
 use transactions::{EmbeddedTransactions, TransactionParts};
 
 /// The broker id of the one node.
@@ -53,8 +61,10 @@ const NODE_ID: i32 = 0;
 pub struct EmbeddedOptions {
     /// The data folder.
     pub data_dir: PathBuf,
-    /// How topics are created.
-    pub topics: TopicDefaults,
+    /// Settings of the server as it was started, by Kafka's names. `num.partitions` and
+    /// `auto.create.topics.enable` steer the creation of topics; without them a topic has one
+    /// partition and must be created by name. The others are shown.
+    pub settings: Vec<ServerSetting>,
     /// Limits and delays of groups.
     pub groups: GroupConfig,
     /// Time between rounds of retention and compaction.
@@ -122,11 +132,11 @@ impl Embedded {
             opening.unwrap_or_else(|| Err(std::io::Error::other("opening was stopped").into()))?;
         let registry = Arc::new(opened.registry);
         let path = data.journal_dir();
-        let durability = Durability::start(&path, &opened.journal)
-            .map_err(|source| OpenError::Journal { path, source })?;
-        let durability = Arc::new(durability);
-        let store = StoreThread::start(opened.store, Arc::clone(&registry), opened.applied)?;
-        let store = Arc::new(store);
+        let durability = Durability::start(&path, &opened.journal);
+        let durability =
+            Arc::new(durability.map_err(|source| OpenError::Journal { path, source })?);
+        let store =
+            Arc::new(StoreThread::start(opened.store, Arc::clone(&registry), opened.applied)?);
         let state = |topic| state_log(topic, &registry, &durability, &options.clock);
         let mut view = |topic: StateTopic| opened.views.remove(&topic.tag()).unwrap_or_default();
 
@@ -137,12 +147,11 @@ impl Embedded {
         };
         let known = std::mem::take(&mut opened.metadata.log_starts);
         let log_starts = log_starts::LogStarts::new(metadata_log.clone(), known);
-        let next_producer_id = opened.metadata.next_producer_id;
         let offsets_log = state(StateTopic::Offsets)?;
         let offsets_view = view(StateTopic::Offsets);
         let groups = start_groups(offsets_log, &offsets_view, &registry, &options, &shutdown);
-        let producers =
-            producer_ids::EmbeddedProducers::new(metadata_log.clone(), next_producer_id);
+        let next = opened.metadata.next_producer_id;
+        let producers = producer_ids::EmbeddedProducers::new(metadata_log.clone(), next);
         let parts = TransactionParts {
             state: state(StateTopic::Transactions)?,
             registry: Arc::clone(&registry),
@@ -153,34 +162,26 @@ impl Embedded {
         };
         let transactions =
             start_transactions(parts, view(StateTopic::Transactions), &shutdown).await?;
-        let instances_view = view(StateTopic::Instances);
-        let instances_log = state(StateTopic::Instances)?;
+        let kept = (state(StateTopic::Instances)?, view(StateTopic::Instances));
+        let log = log::EmbeddedLog {
+            registry: Arc::clone(&registry),
+            durability: Arc::clone(&durability),
+            store: Arc::clone(&store),
+            log_starts,
+            clock: Arc::clone(&options.clock),
+            shutdown: shutdown.clone(),
+        };
+        let server = server_config(options.settings, &mut opened.metadata);
+        let next = opened.metadata.next_incarnation;
+        let topics = EmbeddedTopics::new(&log, (metadata_log, next), &groups, &data, server);
         let engine = Engine {
-            log: Arc::new(log::EmbeddedLog {
-                registry: Arc::clone(&registry),
-                durability: Arc::clone(&durability),
-                store: Arc::clone(&store),
-                log_starts: log_starts.clone(),
-                clock: Arc::clone(&options.clock),
-                shutdown: shutdown.clone(),
-            }),
-            topics: Arc::new(topics::EmbeddedTopics {
-                registry: Arc::clone(&registry),
-                state: metadata_log.clone(),
-                log_starts,
-                groups: groups.clone(),
-                store: Arc::clone(&store),
-                data: Arc::clone(&data),
-                clock: Arc::clone(&options.clock),
-                shutdown: shutdown.clone(),
-                defaults: options.topics,
-                changing: Arc::default(),
-                next_incarnation: Arc::new(Mutex::new(opened.metadata.next_incarnation.max(1))),
-            }),
+            log: Arc::new(log),
+            topics: Arc::new(topics.clone()),
+            configs: Arc::new(topics),
             groups: Arc::new(groups.clone()),
             producers: Arc::new(producers),
             transactions: Arc::new(transactions.clone()),
-            instances: Arc::new(instances::EmbeddedInstances::new(instances_log, instances_view)),
+            instances: Arc::new(instances::EmbeddedInstances::new(kept.0, kept.1)),
             node: Node { id: NODE_ID, cluster_id },
         };
         let janitor = janitor::Janitor {
@@ -251,6 +252,23 @@ impl Embedded {
         self.durability.stop();
         self.store.stop();
     }
+}
+
+/// The settings of the server: those given, those that the broker itself decides, and over them
+/// what was changed at runtime.
+fn server_config(mut given: Vec<ServerSetting>, metadata: &mut Metadata) -> Arc<ServerConfig> {
+    given.extend([
+        ServerSetting::own("broker.id", ConfigKind::Int, &NODE_ID),
+        ServerSetting::own("node.id", ConfigKind::Int, &NODE_ID),
+        ServerSetting::fixed("default.replication.factor", ConfigKind::Int, &1),
+        ServerSetting::fixed("delete.topic.enable", ConfigKind::Boolean, &true),
+        ServerSetting::fixed(
+            "producer.id.expiration.ms",
+            ConfigKind::Int,
+            &janitor::PRODUCER_EXPIRY_MS,
+        ),
+    ]);
+    Arc::new(ServerConfig::new(given, std::mem::take(&mut metadata.server_configs)))
 }
 
 fn state_log(

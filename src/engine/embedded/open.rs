@@ -12,7 +12,7 @@ use super::registry::{Registry, Slot, TopicEntry};
 use super::state_log::{StateTopic, changes_since};
 use super::topic_config::TopicSettings;
 use super::topics::internal_topic;
-use crate::base::ids::{Offset, TimestampMs, TopicId, TopicPartition};
+use crate::base::ids::{Offset, PartitionId, TimestampMs, TopicId, TopicPartition};
 use crate::engine::topics::Topic;
 use crate::log::journal::{JournalContents, JournalKey};
 use crate::log::layout::{DataDir, DataDirError};
@@ -88,7 +88,7 @@ pub(super) fn open(data: &DataDir, now: TimestampMs) -> Result<Opened, OpenError
     let metadata = views.get(&StateTopic::Metadata.tag()).map(Metadata::from_view);
     let mut metadata = metadata.unwrap_or_default();
     for topic in std::mem::take(&mut metadata.topics) {
-        let settings = TopicSettings::from_overrides(&topic.overrides);
+        let settings = TopicSettings::resolve(&topic.overrides, &metadata.server_configs);
         let starts = metadata.log_starts.get(&topic.id);
         let saved = |key: PartitionKey| {
             let mut saved = load_saved(&store, key);
@@ -210,7 +210,21 @@ pub(super) fn open_entry(
     now: TimestampMs,
     saved: impl Fn(PartitionKey) -> SavedPartition,
 ) -> TopicEntry {
-    let open = |partition: i32| -> Slot {
+    let all = 0..topic.partition_count;
+    let partitions = open_partitions(data, &topic, all, &settings, now, saved);
+    TopicEntry { topic: Arc::new(topic), settings, partitions }
+}
+
+/// Opens some partitions of a topic.
+pub(super) fn open_partitions(
+    data: &DataDir,
+    topic: &Topic,
+    numbers: std::ops::Range<PartitionId>,
+    settings: &TopicSettings,
+    now: TimestampMs,
+    saved: impl Fn(PartitionKey) -> SavedPartition,
+) -> Vec<Slot> {
+    let open = |partition: PartitionId| -> Slot {
         let name = TopicPartition::new(topic.name.clone(), partition);
         let dir = data.partition_dir(topic.id, partition);
         let key = PartitionKey { topic: topic.id.as_u128(), partition };
@@ -222,8 +236,7 @@ pub(super) fn open_entry(
             }
         }
     };
-    let partitions = (0..topic.partition_count).map(open).collect();
-    TopicEntry { topic: Arc::new(topic), settings, partitions }
+    numbers.map(open).collect()
 }
 
 /// Removes folders of deleted topics and reports folders that no topic claims.

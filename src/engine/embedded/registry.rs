@@ -96,6 +96,11 @@ impl Registry {
         self.changes.send_modify(|version| *version += 1);
     }
 
+    /// Replaces the entry of a topic whose partitions stay; nobody has to look anew.
+    pub(super) fn replace(&self, entry: Arc<TopicEntry>) {
+        self.topics.write().insert(entry.topic.name.clone(), entry);
+    }
+
     pub(super) fn remove(&self, name: &str) -> Option<Arc<TopicEntry>> {
         let removed = self.topics.write().remove(name);
         self.changes.send_modify(|version| *version += 1);

@@ -17,7 +17,7 @@ use crate::protocol::record_batch::{BatchBuilder, BatchHeader, BatchRecords};
 use crate::store::StateChange;
 
 /// Closed bytes after which compaction can begin: what a restart without a store replays.
-const STATE_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+pub(super) const STATE_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Bytes read at once when a state topic is replayed.
 const REPLAY_BYTES: usize = 1024 * 1024;

@@ -1,76 +1,15 @@
-//! The configuration of topics: Kafka's names, defaults, checks, and what they mean to the log.
+//! What the configuration of a topic means: the value in force of each entry, and the settings
+//! that the broker and the log take from them.
 
-use std::collections::BTreeMap;
-
-use crate::engine::topics::{ConfigEntry, ConfigSource, CreateTopicError};
+use super::config_edit::{Entries, Place};
+use super::config_table::{self, Definition};
+use super::server_config::{Layers, from_synonyms, topic_synonyms};
+use crate::engine::configs::{
+    AlterConfigsError, ConfigEntry, ConfigSource, ConfigSynonym, Mutability,
+};
+use crate::engine::topics::CreateTopicError;
 use crate::log::LogConfig;
 use crate::protocol::record_batch::validate::KeyRule;
-
-/// How the text of an entry is checked.
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    /// A whole number in a range, both ends included.
-    Integer(i64, i64),
-    /// `true` or `false`.
-    Boolean,
-    /// One of these words.
-    OneOf(&'static [&'static str]),
-    /// Any of these words, separated by commas.
-    ListOf(&'static [&'static str]),
-}
-
-struct Definition {
-    name: &'static str,
-    default: &'static str,
-    kind: Kind,
-}
-
-const fn integer(name: &'static str, default: &'static str, min: i64) -> Definition {
-    Definition { name, default, kind: Kind::Integer(min, i64::MAX) }
-}
-
-/// Every entry that a topic can have, by name. Entries without an effect on one node are kept
-/// because clients set and read them.
-const DEFINITIONS: &[Definition] = &[
-    Definition {
-        name: "cleanup.policy",
-        default: "delete",
-        kind: Kind::ListOf(&["delete", "compact"]),
-    },
-    Definition { name: "compression.type", default: "producer", kind: Kind::OneOf(&["producer"]) },
-    integer("delete.retention.ms", "86400000", 0),
-    integer("file.delete.delay.ms", "60000", 0),
-    integer("flush.messages", "9223372036854775807", 1),
-    integer("flush.ms", "9223372036854775807", 0),
-    integer("index.interval.bytes", "8192", 0),
-    integer("max.compaction.lag.ms", "9223372036854775807", 1),
-    Definition {
-        name: "max.message.bytes",
-        default: "1048588",
-        kind: Kind::Integer(0, i32::MAX as i64),
-    },
-    integer("message.timestamp.after.max.ms", "9223372036854775807", 0),
-    integer("message.timestamp.before.max.ms", "9223372036854775807", 0),
-    Definition {
-        name: "message.timestamp.type",
-        default: "CreateTime",
-        kind: Kind::OneOf(&["CreateTime", "LogAppendTime"]),
-    },
-    integer("min.compaction.lag.ms", "0", 0),
-    Definition {
-        name: "min.insync.replicas",
-        default: "1",
-        kind: Kind::Integer(1, i32::MAX as i64),
-    },
-    Definition { name: "preallocate", default: "false", kind: Kind::Boolean },
-    integer("retention.bytes", "-1", -1),
-    integer("retention.ms", "604800000", -1),
-    integer("segment.bytes", "268435456", 14),
-    integer("segment.index.bytes", "10485760", 4),
-    integer("segment.jitter.ms", "0", 0),
-    integer("segment.ms", "604800000", 1),
-    Definition { name: "unclean.leader.election.enable", default: "false", kind: Kind::Boolean },
-];
 
 /// What the broker itself needs of a topic's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,11 +22,9 @@ pub(super) struct TopicSettings {
     pub(super) log: LogConfig,
 }
 
-/// Checks entries that a client wants to set.
-pub(super) fn check(
-    configs: &[(String, Option<String>)],
-) -> Result<BTreeMap<String, String>, CreateTopicError> {
-    let mut overrides = BTreeMap::new();
+/// Checks the entries of a topic that is to be created.
+pub(super) fn check(configs: &[(String, Option<String>)]) -> Result<Entries, CreateTopicError> {
+    let mut overrides = Entries::new();
     for (name, value) in configs {
         let text = value.as_deref().unwrap_or("null");
         let invalid = |reason: String| CreateTopicError::InvalidConfig {
@@ -95,64 +32,57 @@ pub(super) fn check(
             value: text.to_owned(),
             reason,
         };
-        let Some(definition) = DEFINITIONS.iter().find(|d| d.name == name) else {
+        let Some(definition) = config_table::find_topic(name) else {
             return Err(invalid("no such topic configuration".to_owned()));
         };
         if value.is_none() {
             return Err(invalid("a value is needed".to_owned()));
         }
-        definition.kind.check(text).map_err(invalid)?;
+        definition.rule.check(text).map_err(invalid)?;
         overrides.insert(name.clone(), text.to_owned());
     }
     Ok(overrides)
 }
 
-impl Kind {
-    fn check(self, text: &str) -> Result<(), String> {
-        match self {
-            Self::Integer(min, max) => match text.parse::<i64>() {
-                Ok(number) if (min..=max).contains(&number) => Ok(()),
-                _ => Err(format!("must be a whole number from {min} to {max}")),
-            },
-            Self::Boolean if matches!(text, "true" | "false") => Ok(()),
-            Self::Boolean => Err("must be true or false".to_owned()),
-            Self::OneOf(words) if words.contains(&text) => Ok(()),
-            Self::OneOf(words) => Err(format!("must be one of {}", words.join(", "))),
-            Self::ListOf(words) => {
-                let listed = text.split(',').map(str::trim);
-                if listed.clone().all(|word| words.contains(&word)) {
-                    Ok(())
-                } else {
-                    Err(format!("must be a list of {}", words.join(", ")))
-                }
-            }
-        }
+/// A topic as the place of an edit: what it inherits comes from the server.
+pub(super) struct TopicPlace<'a>(pub(super) &'a Layers);
+
+impl Place for TopicPlace<'_> {
+    fn find(&self, name: &str) -> Result<&'static Definition, AlterConfigsError> {
+        let unknown = || AlterConfigsError::UnknownConfig(name.to_owned());
+        config_table::find_topic(name).ok_or_else(unknown)
+    }
+
+    fn inherited(&self, definition: &'static Definition) -> String {
+        self.0.get(definition.server_name).unwrap_or(definition.default).to_owned()
     }
 }
 
 /// Lists every entry with the value in force.
-pub(super) fn describe(overrides: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
-    let entry = |definition: &Definition| match overrides.get(definition.name) {
-        Some(value) => {
-            ConfigEntry { name: definition.name, value: value.clone(), source: ConfigSource::Topic }
-        }
-        None => ConfigEntry {
-            name: definition.name,
-            value: definition.default.to_owned(),
-            source: ConfigSource::Default,
-        },
+pub(super) fn describe(overrides: &Entries, layers: &Layers) -> Vec<ConfigEntry> {
+    let entry = |definition: &'static Definition| {
+        let name = definition.name;
+        let own = overrides.get(name).map(|value| ConfigSynonym {
+            name,
+            value: value.clone(),
+            source: ConfigSource::Topic,
+        });
+        let synonyms = own.into_iter().chain(topic_synonyms(definition, layers)).collect();
+        from_synonyms(name, definition.rule.kind(), Mutability::Dynamic, synonyms)
     };
-    DEFINITIONS.iter().map(entry).collect()
+    config_table::TOPIC.iter().map(entry).collect()
 }
 
 impl TopicSettings {
-    /// Takes the settings from checked overrides.
-    pub(super) fn from_overrides(overrides: &BTreeMap<String, String>) -> Self {
+    /// Takes the settings from checked entries of the topic and of the server.
+    pub(super) fn resolve(overrides: &Entries, layers: &Layers) -> Self {
         let text = |name: &str| {
-            let default = DEFINITIONS.iter().find(|d| d.name == name).map_or("", |d| d.default);
-            overrides.get(name).map_or(default, String::as_str).to_owned()
+            let definition = config_table::find_topic(name);
+            let inherited = definition.map(|d| layers.get(d.server_name).unwrap_or(d.default));
+            let own = overrides.get(name).map(String::as_str);
+            own.or(inherited).unwrap_or_default().to_owned()
         };
-        // Overrides were checked and defaults are covered by a test, so parsing succeeds.
+        // Entries were checked and defaults are covered by a test, so parsing succeeds.
         let number = |name: &str| text(name).parse::<i64>().unwrap_or(0);
         let size = |name: &str| u64::try_from(number(name)).unwrap_or(0);
         let unlimited = |number: i64| (number >= 0).then_some(number);
@@ -189,11 +119,8 @@ mod tests {
     }
 
     #[test]
-    fn every_default_passes_its_own_check_and_gives_kafkas_behaviour() {
-        for definition in DEFINITIONS {
-            definition.kind.check(definition.default).unwrap();
-        }
-        let settings = TopicSettings::from_overrides(&BTreeMap::new());
+    fn defaults_give_kafkas_behaviour() {
+        let settings = TopicSettings::resolve(&Entries::new(), &Layers::default());
         assert_eq!(settings.message_bytes_max, 1_048_588);
         assert_eq!(settings.log, LogConfig::default());
         assert_eq!(settings.keys, KeyRule::Optional);
@@ -210,8 +137,29 @@ mod tests {
     #[test]
     fn compact_and_delete_may_both_apply() {
         let overrides = check(&set("cleanup.policy", "compact,delete")).unwrap();
-        let settings = TopicSettings::from_overrides(&overrides);
+        let settings = TopicSettings::resolve(&overrides, &Layers::default());
         assert!(settings.log.compacts && settings.log.deletes);
         assert_eq!(settings.keys, KeyRule::Required);
+    }
+
+    #[test]
+    fn a_topic_inherits_from_the_server_what_it_does_not_set() {
+        let cluster = Entries::from([
+            ("log.retention.ms".to_owned(), "1000".to_owned()),
+            ("message.max.bytes".to_owned(), "2000".to_owned()),
+        ]);
+        let layers = Layers { cluster, ..Layers::default() };
+        let overrides = check(&set("retention.ms", "7")).unwrap();
+        let settings = TopicSettings::resolve(&overrides, &layers);
+        assert_eq!((settings.log.retention_ms, settings.message_bytes_max), (Some(7), 2000));
+        let entries = describe(&overrides, &layers);
+        let entry = entries.iter().find(|entry| entry.name == "retention.ms").unwrap();
+        let places: Vec<_> = entry.synonyms.iter().map(|s| (s.name, s.source)).collect();
+        let expected = [
+            ("retention.ms", ConfigSource::Topic),
+            ("log.retention.ms", ConfigSource::Cluster),
+            ("log.retention.ms", ConfigSource::Default),
+        ];
+        assert_eq!(places, expected);
     }
 }

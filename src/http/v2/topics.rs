@@ -61,7 +61,7 @@ pub async fn get(
         ApiError { code: 40403, ..ApiError::topic_not_found(&name) }
     };
     let topic = state.engine.topics.find(&name).ok_or_else(missing)?;
-    let configs = state.engine.topics.describe_configs(&topic);
+    let configs = state.engine.configs.describe_topic(&topic);
     let info = TopicInfo {
         name: topic.name.to_string(),
         configs: configs.into_iter().map(|entry| (entry.name, entry.value)).collect(),

@@ -112,7 +112,7 @@ fn shape(topic: &CreatableTopic, node_id: i32) -> Result<(Option<i32>, Option<i3
 }
 
 fn described(engine: &Engine, topic: &Topic, is_dry_run: bool) -> CreatableTopicResult {
-    let entries = engine.topics.describe_configs(topic).into_iter();
+    let entries = engine.configs.describe_topic(topic).into_iter();
     let entries = entries.map(|entry| CreatableTopicConfigs {
         name: text(entry.name),
         config_source: configs::source(entry.source),

@@ -5,10 +5,11 @@
 //! for a state that is expected.
 
 use crate::base::ids::InvalidTopicName;
+use crate::engine::configs::AlterConfigsError;
 use crate::engine::groups::{CommitRefusal, DeleteOffsetRefusal, GroupError};
 use crate::engine::log::{AppendError, DeleteRecordsError, ReadError};
 use crate::engine::producers::ProducerIdError;
-use crate::engine::topics::{CreateTopicError, DeleteTopicError};
+use crate::engine::topics::{CreatePartitionsError, CreateTopicError, DeleteTopicError};
 use crate::protocol::ErrorCode;
 use crate::protocol::record_batch::BatchError;
 
@@ -89,6 +90,32 @@ pub(super) const fn delete_topic(error: &DeleteTopicError) -> ErrorCode {
         DeleteTopicError::Unknown(_) => ErrorCode::UnknownTopicOrPartition,
         DeleteTopicError::Internal(_) => ErrorCode::InvalidTopicException,
         DeleteTopicError::Storage(_) => ErrorCode::KafkaStorageError,
+    }
+}
+
+pub(super) const fn create_partitions(error: &CreatePartitionsError) -> ErrorCode {
+    match error {
+        CreatePartitionsError::Unknown(_) => ErrorCode::UnknownTopicOrPartition,
+        CreatePartitionsError::Internal(_) => ErrorCode::InvalidTopicException,
+        CreatePartitionsError::NotMore { .. } | CreatePartitionsError::TooMany { .. } => {
+            ErrorCode::InvalidPartitions
+        }
+        CreatePartitionsError::TooManyInAll(_) => ErrorCode::PolicyViolation,
+        CreatePartitionsError::Storage(_) => ErrorCode::KafkaStorageError,
+    }
+}
+
+pub(super) const fn alter_configs(error: &AlterConfigsError) -> ErrorCode {
+    match error {
+        AlterConfigsError::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
+        AlterConfigsError::InternalTopic(_) => ErrorCode::InvalidTopicException,
+        AlterConfigsError::UnknownConfig(_)
+        | AlterConfigsError::InvalidValue { .. }
+        | AlterConfigsError::NotAList(_) => ErrorCode::InvalidConfig,
+        AlterConfigsError::ReadOnly(_) | AlterConfigsError::Repeated(_) => {
+            ErrorCode::InvalidRequest
+        }
+        AlterConfigsError::Storage(_) => ErrorCode::KafkaStorageError,
     }
 }
 

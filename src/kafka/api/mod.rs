@@ -23,7 +23,10 @@ mod a20_delete_topics;
 mod a21_delete_records;
 mod a22_init_producer_id;
 mod a32_describe_configs;
+mod a33_alter_configs;
+mod a37_create_partitions;
 mod a42_delete_groups;
+mod a44_incremental_alter_configs;
 mod a47_offset_delete;
 mod a60_describe_cluster;
 mod configs;
@@ -105,7 +108,7 @@ macro_rules! table {
 }
 
 /// Every API that is offered, by ascending key.
-pub(super) static TABLE: [Api; 22] = table! {
+pub(super) static TABLE: [Api; 25] = table! {
     Produce a00_produce pipelined;
     Fetch a01_fetch;
     ListOffsets a02_list_offsets;
@@ -125,7 +128,10 @@ pub(super) static TABLE: [Api; 22] = table! {
     DeleteRecords a21_delete_records;
     InitProducerId a22_init_producer_id;
     DescribeConfigs a32_describe_configs;
+    AlterConfigs a33_alter_configs;
+    CreatePartitions a37_create_partitions;
     DeleteGroups a42_delete_groups;
+    IncrementalAlterConfigs a44_incremental_alter_configs;
     OffsetDelete a47_offset_delete;
     DescribeCluster a60_describe_cluster;
 };
@@ -226,7 +232,8 @@ macro_rules! messages {
 }
 
 messages! {
-    ApiVersionsResponseData, CreateTopicsResponseData, DeleteGroupsResponseData,
+    AlterConfigsResponseData, ApiVersionsResponseData, CreatePartitionsResponseData,
+    CreateTopicsResponseData, IncrementalAlterConfigsResponseData, DeleteGroupsResponseData,
     DeleteRecordsResponseData, DeleteTopicsResponseData,
     DescribeClusterResponseData, DescribeConfigsResponseData, DescribeGroupsResponseData,
     FindCoordinatorResponseData, HeartbeatResponseData, InitProducerIdResponseData,

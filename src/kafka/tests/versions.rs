@@ -33,7 +33,7 @@ fn ranges(response: &ApiVersionsResponseData) -> Vec<(i16, i16, i16)> {
     keys.map(|api| (api.api_key, api.min_version, api.max_version)).collect()
 }
 
-const ADVERTISED: [(i16, i16, i16); 22] = [
+const ADVERTISED: [(i16, i16, i16); 25] = [
     (0, 0, 11),
     (1, 4, 12),
     (2, 1, 8),
@@ -53,7 +53,10 @@ const ADVERTISED: [(i16, i16, i16); 22] = [
     (21, 0, 2),
     (22, 0, 4),
     (32, 1, 4),
+    (33, 0, 2),
+    (37, 0, 3),
     (42, 0, 2),
+    (44, 0, 1),
     (47, 0, 0),
     (60, 0, 1),
 ];
@@ -152,9 +155,32 @@ async fn every_api_answers_in_every_version_it_serves() {
         InitProducerId: |version| wire::InitProducerIdRequestData::default()
             .with_transactional_id(Some(text("tx"))) => InitProducerIdResponseData;
         DescribeConfigs: |version| describe_configs() => DescribeConfigsResponseData;
+        AlterConfigs: |version| alter_configs() => AlterConfigsResponseData;
+        CreatePartitions: |version| wire::CreatePartitionsRequestData::default()
+            => CreatePartitionsResponseData;
+        IncrementalAlterConfigs: |version| incremental_alter_configs()
+            => IncrementalAlterConfigsResponseData;
         DescribeCluster: |version| wire::DescribeClusterRequestData::default()
             => DescribeClusterResponseData;
     }
+}
+
+fn alter_configs() -> wire::AlterConfigsRequestData {
+    let resource = wire::alter_configs_request::AlterConfigsResource {
+        resource_type: 2,
+        resource_name: text("a b"),
+        ..Default::default()
+    };
+    wire::AlterConfigsRequestData { resources: vec![resource], ..Default::default() }
+}
+
+fn incremental_alter_configs() -> wire::IncrementalAlterConfigsRequestData {
+    let resource = wire::incremental_alter_configs_request::AlterConfigsResource {
+        resource_type: 4,
+        resource_name: text("1"),
+        ..Default::default()
+    };
+    wire::IncrementalAlterConfigsRequestData { resources: vec![resource], ..Default::default() }
 }
 
 fn text(text: &str) -> KafkaString {

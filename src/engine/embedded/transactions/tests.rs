@@ -10,8 +10,9 @@ use crate::base::clock::RealClock;
 use crate::base::ids::{Offset, TopicName};
 use crate::base::shutdown::Shutdown;
 use crate::coordinator::group::GroupConfig;
+use crate::engine::configs::ConfigKind;
 use crate::engine::embedded::state_log::StateTopic;
-use crate::engine::embedded::{Embedded, EmbeddedOptions, TopicDefaults, state_log};
+use crate::engine::embedded::{Embedded, EmbeddedOptions, ServerSetting, state_log};
 use crate::engine::log::{AckLevel, Append, AppendError, Fetched, Isolation, Read};
 use crate::engine::topics::CreateTopic;
 use crate::engine::transactions::{AtomicAppendError, Claimed, Keep};
@@ -21,7 +22,7 @@ use crate::protocol::record_batch::{BatchBuilder, BatchHeader, BatchRecords, Pro
 async fn open(dir: &Path) -> Embedded {
     let options = EmbeddedOptions {
         data_dir: dir.to_owned(),
-        topics: TopicDefaults { partition_count: 2, auto_create: false },
+        settings: vec![ServerSetting::own("num.partitions", ConfigKind::Int, &2)],
         groups: GroupConfig::default(),
         janitor_interval: Duration::from_secs(3600),
         clock: std::sync::Arc::new(RealClock),

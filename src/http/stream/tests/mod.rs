@@ -21,7 +21,7 @@ use super::{Ask, HttpMetrics, StreamHub, StreamOptions};
 use crate::base::clock::ManualClock;
 use crate::base::ids::{Offset, PartitionId, TopicName};
 use crate::base::shutdown::Shutdown;
-use crate::engine::embedded::{Embedded, EmbeddedOptions, TopicDefaults};
+use crate::engine::embedded::{Embedded, EmbeddedOptions};
 use crate::engine::log::{
     AckLevel, Append, Bounds, Fetched, Isolation, ListedOffset, Log, OffsetSpec, Read, ReadError,
     Receipt, Records,
@@ -121,7 +121,7 @@ impl World {
         let shutdown = Shutdown::new();
         let options = EmbeddedOptions {
             data_dir: dir.path().to_owned(),
-            topics: TopicDefaults { partition_count: 1, auto_create: false },
+            settings: Vec::new(),
             groups: Default::default(),
             janitor_interval,
             clock: clock.clone(),
