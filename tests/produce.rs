@@ -251,3 +251,189 @@ fn a_batch_answers_successes_and_failures() {
     let most = http.post(&path, &json!({"entries": many[..1000]}));
     assert_eq!(most.json()["successes"].as_array().unwrap().len(), 1000);
 }
+
+/// Posts with headers that may repeat.
+fn plain(http: &mut Http, path: &str, headers: &[(&str, &str)], body: &[u8]) -> common::Answer {
+    http.send("POST", path, headers, body).unwrap()
+}
+
+fn base64(text: &str) -> Value {
+    use base64::Engine as _;
+    json!(base64::engine::general_purpose::STANDARD.encode(text))
+}
+
+fn header(name: &str, value: &str) -> Value {
+    json!({"key": name, "value": base64(value)})
+}
+
+#[test]
+fn a_plain_body_is_the_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path());
+    let mut http = Http::connect(server.http);
+    let at = "/topics/plain/partitions/0/records";
+    let first = plain(&mut http, at, &[], b"\x00\xff raw");
+    assert_eq!(first.status, 201, "{first}");
+    assert_eq!(first.header("location"), Some("/topics/plain/partitions/0/records/0"));
+    assert_eq!(first.header("content-type"), Some("application/json"));
+    let place = first.json();
+    assert_eq!((&place["topic"], &place["offset"]), (&json!("plain"), &json!(0)));
+    let headers = [
+        ("content-type", "text/plain; charset=utf-8"),
+        ("hydrant-key", ":AP8=:"),
+        ("hydrant-header-B", "2"),
+        ("hydrant-header", "Case=x=y"),
+        ("hydrant-header-A", ":AAE=:"),
+        ("hydrant-header", "null"),
+    ];
+    let second =
+        plain(&mut http, &format!("{at}?timestamp=2021-02-05T19:14:42Z&acks=1"), &headers, b"hi");
+    assert_eq!(second.json()["timestamp"], 1_612_552_482_000_u64, "{second}");
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(plain(&mut http, at, &form, b"a=b").status, 201);
+    assert_eq!(plain(&mut http, at, &[], b"").status, 201);
+    assert_eq!(plain(&mut http, &format!("{at}?tombstone=true&key=k"), &[], b"").status, 201);
+    let records = read(&mut http, "plain", 0);
+    let values: Vec<_> = records.iter().map(|record| record["value"].clone()).collect();
+    assert_eq!(values, [json!("AP8gcmF3"), base64("hi"), base64("a=b"), json!(""), Value::Null]);
+    assert_eq!((&records[1]["key"], &records[4]["key"]), (&json!("AP8="), &base64("k")));
+    let expected = json!([
+        header("content-type", "text/plain; charset=utf-8"),
+        header("b", "2"),
+        header("Case", "x=y"),
+        {"key": "null", "value": null},
+        {"key": "a", "value": "AAE="},
+    ]);
+    assert_eq!(records[1]["headers"], expected);
+    assert_eq!((records[0].get("headers"), records[2].get("headers")), (None, None));
+}
+
+#[test]
+fn a_key_has_its_partition_in_every_way_to_produce() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path());
+    let mut http = Http::connect(server.http);
+    for key in ["a", "b", "c", "d"] {
+        let posted =
+            plain(&mut http, &format!("/topics/keyed/records?key={key}"), &[], b"1").json();
+        let deleted = http.delete(&format!("/topics/keyed/records?key={key}"));
+        assert_eq!(deleted.status, 200, "{deleted}");
+        assert_eq!(deleted.json()["partition"], posted["partition"]);
+        let record = json!({"records": [{"key": key, "value": null}]});
+        let v2 = http.send(
+            "POST",
+            "/topics/keyed",
+            &[("content-type", "application/vnd.kafka.text.v2+json")],
+            record.to_string().as_bytes(),
+        );
+        assert_eq!(v2.unwrap().json()["offsets"][0]["partition"], posted["partition"]);
+    }
+    assert_eq!(http.delete("/topics/keyed/records").status, 400);
+}
+
+#[test]
+fn lines_are_records_and_their_keys_lie_within() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path());
+    let mut http = Http::connect(server.http);
+    let lines = [("content-type", "application/x-ndjson")];
+    let body = b"{\"id\": 1.50, \"v\":0}\r\n\n {\"id\":\"x\"}\nfalse\n";
+    let answer =
+        plain(&mut http, "/topics/lines/records?partition=1&key_pointer=/id", &lines, body);
+    assert_eq!(answer.status, 200, "{answer}");
+    assert_eq!(answer.json()["records"].as_array().unwrap().len(), 3);
+    let records = read(&mut http, "lines", 1);
+    let pairs: Vec<_> = records.iter().map(|r| (r["key"].clone(), r["value"].clone())).collect();
+    let expected = [
+        (base64("1.50"), base64("{\"id\": 1.50, \"v\":0}")),
+        (base64("x"), base64("{\"id\":\"x\"}")),
+        (Value::Null, base64("false")),
+    ];
+    assert_eq!(pairs, expected);
+    // One bad line, and nothing is produced.
+    let refused = plain(&mut http, "/topics/lines/records?partition=1", &lines, b"1\n\n{x}\n");
+    assert_eq!((refused.status, refused.json()["error_code"].clone()), (400, json!(400)));
+    assert!(refused.text().contains("line 3"), "{refused}");
+    assert_eq!(read(&mut http, "lines", 1).len(), 3);
+    assert_eq!(plain(&mut http, "/topics/lines/records", &lines, b"\n \n").status, 422);
+    let nowhere = plain(&mut http, "/topics/lines/records?partition=9", &lines, b"1\n2\n");
+    assert_eq!((nowhere.status, nowhere.json()["error_code"].clone()), (404, json!(40402)));
+}
+
+#[test]
+fn cloud_events_are_stored_by_their_kafka_binding() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path());
+    let mut http = Http::connect(server.http);
+    let at = "/topics/events/records?partition=0";
+    let binary = [
+        ("content-type", "text/xml"),
+        ("ce-specversion", "1.0"),
+        ("ce-id", "1"),
+        ("ce-source", "/shop%20a"),
+        ("ce-type", "order"),
+        ("ce-partitionkey", "k1"),
+    ];
+    let answer = plain(&mut http, at, &binary, b"<x/>");
+    assert_eq!(answer.status, 201, "{answer}");
+    for skipped in 1..5 {
+        let mut headers = binary.to_vec();
+        let (name, _) = headers.remove(skipped);
+        let refused = plain(&mut http, at, &headers, b"<x/>");
+        assert_eq!(refused.status, 400, "{refused}");
+        assert!(refused.text().contains(name), "{refused}");
+    }
+    let event = |id: &str| json!({"specversion": "1.0", "id": id, "source": "s", "type": "t", "partitionkey": id, "data": {"a": 1}});
+    let structured = [("content-type", "application/cloudevents+json; charset=UTF-8")];
+    let text = event("2").to_string();
+    assert_eq!(plain(&mut http, at, &structured, text.as_bytes()).status, 201);
+    let batch = [("content-type", "application/cloudevents-batch+json")];
+    let answer =
+        plain(&mut http, at, &batch, json!([event("3"), event("4")]).to_string().as_bytes());
+    assert_eq!(answer.json()["records"].as_array().unwrap().len(), 2, "{answer}");
+    let broken = json!([event("5"), {"id": "6"}]).to_string();
+    let refused = plain(&mut http, at, &batch, broken.as_bytes());
+    assert!(
+        refused.status == 400 && refused.text().contains("events[1]: specversion"),
+        "{refused}"
+    );
+    let empty = plain(&mut http, at, &batch, b"[]");
+    assert_eq!((empty.status, empty.json()), (200, json!({"records": []})));
+    let records = read(&mut http, "events", 0);
+    let keys: Vec<_> = records.iter().map(|record| record["key"].clone()).collect();
+    assert_eq!(keys, [base64("k1"), base64("2"), base64("3"), base64("4")]);
+    assert_eq!(records[0]["value"], base64("<x/>"));
+    let first = records[0]["headers"].as_array().unwrap();
+    for expected in [header("content-type", "text/xml"), header("ce_source", "/shop a")] {
+        assert!(first.contains(&expected), "{first:?}");
+    }
+    assert_eq!(records[1]["value"], base64(&text));
+    let json_event = json!([header("content-type", "application/cloudevents+json; charset=UTF-8")]);
+    assert_eq!(records[1]["headers"], json_event);
+    assert_eq!(
+        records[3]["headers"],
+        json!([header("content-type", "application/cloudevents+json")])
+    );
+}
+
+#[test]
+fn plain_errors_are_those_of_the_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Serve::on(dir.path()).start();
+    let mut http = Http::connect(server.http);
+    let mut code = |path: &str, headers: &[(&str, &str)], body: &[u8]| {
+        let answer = plain(&mut http, path, headers, body);
+        assert_eq!(answer.header("content-type"), Some("application/json"), "{answer}");
+        (answer.status, answer.json()["error_code"].as_u64().unwrap())
+    };
+    assert_eq!(code("/topics/none/records", &[], b"x"), (404, 40401));
+    assert_eq!(code("/topics/none/partitions/x/records", &[], b"x"), (404, 404));
+    let created = Http::connect(server.http).post("/admin/topics", &json!({"topic_name": "t"}));
+    assert_eq!(created.status, 201, "{created}");
+    assert_eq!(code("/topics/t/partitions/99/records", &[], b"x"), (404, 40402));
+    assert_eq!(code("/topics/t/records?keyy=a", &[], b"x"), (400, 400));
+    assert_eq!(code("/topics/t/records?acks=9", &[], b"x"), (400, 400));
+    assert_eq!(code("/topics/t/records?tombstone=true", &[], b"x"), (400, 400));
+    assert_eq!(code("/topics/t/records", &[("hydrant-key", ":?:")], b"x"), (400, 400));
+    assert_eq!(code("/topics/t/records", &[], &vec![b'x'; 2 << 20]), (413, 413));
+}

@@ -14,6 +14,7 @@ pub mod members;
 pub mod metrics;
 pub mod observe;
 pub mod openapi;
+pub mod plain;
 pub mod produce;
 pub mod query;
 mod record;

@@ -13,7 +13,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::ApiError;
 use super::state::AppState;
-use super::{health, media, members, observe, openapi, stream, v2, v3};
+use super::{health, media, members, observe, openapi, plain, stream, v2, v3};
 
 /// What the specification says of itself.
 #[derive(OpenApi)]
@@ -67,6 +67,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(health::metrics))
         .merge(members::routes())
         .merge(v3::routes())
+        .merge(plain::routes())
 }
 
 /// The specification as committed in `openapi/hydrant.json`.

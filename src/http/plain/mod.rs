@@ -1,0 +1,323 @@
+//! Plain produce: the body is the record.
+//!
+//! [`head`] reads what query and headers say of a record, [`records`] makes records out of the
+//! body, [`lines`] knows bodies of JSON lines and [`events`] CloudEvents. Nothing here knows the
+//! envelopes of v2 or v3. The contract is in `docs/plain-http.md`.
+
+mod events;
+mod head;
+mod lines;
+mod records;
+
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use self::head::{Head, ValueKind};
+use self::records::Mode;
+use super::error::{ApiError, ApiResult, ErrorBody};
+use super::produce::{
+    Batches, NewRecord, Outcome, ProduceOptions, Produced, append_each, find_or_create,
+};
+use super::state::AppState;
+use super::{body, media};
+use crate::base::ids::PartitionId;
+use crate::base::json;
+
+/// The routes of this way to produce.
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(to_topic, tombstone)).routes(routes!(to_partition))
+}
+
+/// Where a record went.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PlainRecord {
+    /// The topic.
+    #[schema(example = "orders")]
+    pub topic: String,
+    /// The partition.
+    #[schema(example = 0)]
+    pub partition: i32,
+    /// The offset.
+    #[schema(example = 12)]
+    pub offset: i64,
+    /// Milliseconds since the epoch, as stored.
+    #[schema(example = 1_612_552_482_000_i64)]
+    pub timestamp: i64,
+}
+
+/// What became of one record of several: where it went, or why it went nowhere.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PlainOutcome {
+    /// The topic.
+    #[schema(example = "orders")]
+    pub topic: Option<String>,
+    /// The partition.
+    #[schema(example = 0)]
+    pub partition: Option<i32>,
+    /// The offset.
+    #[schema(example = 12)]
+    pub offset: Option<i64>,
+    /// Milliseconds since the epoch, as stored.
+    #[schema(example = 1_612_552_482_000_i64)]
+    pub timestamp: Option<i64>,
+    /// The code of the error, if it went nowhere.
+    pub error_code: Option<u32>,
+    /// The text of the error, if it went nowhere.
+    pub message: Option<String>,
+}
+
+/// What became of several records, in their order.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PlainRecords {
+    /// One entry a record.
+    pub records: Vec<PlainOutcome>,
+}
+
+/// Produces the body as a record.
+///
+/// The body is the value, whatever its media type, which the record keeps as its header
+/// `content-type`. Bodies of JSON lines and CloudEvents (binary, structured, batched) are told
+/// by their headers.
+#[utoipa::path(
+    post, path = "/topics/{topic}/records", tag = "records", operation_id = "produceRecord",
+    params(
+        ("topic" = String, Path, description = "Name of the topic", example = "orders"),
+        ("key" = Option<String>, Query, description = "The key; base64 between colons for bytes", example = "customer-17"),
+        ("key_pointer" = Option<String>, Query, description = "Where in each JSON value its key is (RFC 6901)"),
+        ("partition" = Option<i32>, Query, description = "The partition; by murmur2 of the key if absent, in turn without a key"),
+        ("timestamp" = Option<String>, Query, description = "Milliseconds since the epoch, or RFC 3339; now if absent"),
+        ("tombstone" = Option<bool>, Query, description = "No value at all; the body must be empty"),
+        ("acks" = Option<String>, Query, description = "0, 1 or all (default): nothing, in the operating system, on disk"),
+        ("Hydrant-Key" = Option<String>, Header, description = "The key, as with the parameter"),
+        ("Hydrant-Header" = Option<String>, Header, description = "A record header as name=value; may be repeated. Hydrant-Header-NAME: value is the same in lower case"),
+    ),
+    request_body(content(
+        (String = "text/plain", example = "hello"),
+        (Object = "application/json", example = json!({"amount": 12.5})),
+        (String = "application/x-ndjson", example = "{\"id\":1}\n{\"id\":2}\n"),
+        (Object = "application/cloudevents+json", example = json!({
+            "specversion": "1.0", "id": "1", "source": "/shop", "type": "order.placed", "data": {"amount": 12.5},
+        })),
+        (Vec<Object> = "application/cloudevents-batch+json", example = json!([{
+            "specversion": "1.0", "id": "1", "source": "/shop", "type": "order.placed", "data": {"amount": 12.5},
+        }])),
+        (String = "application/octet-stream", example = "any bytes"),
+    )),
+    responses(
+        (status = 201, body = PlainRecord, description = "The record was produced; Location leads to it"),
+        (status = 200, body = PlainRecords, description = "All of several records were produced"),
+        (status = 207, body = PlainRecords, description = "Some of several records were produced"),
+        (status = 400, body = ErrorBody, description = "A parameter, a header, a line or an event that cannot be read"),
+        (status = 404, body = ErrorBody, description = "40401: no such topic, 40402: no such partition"),
+        (status = 413, body = ErrorBody, description = "The record or the body is too large"),
+        (status = 422, body = ErrorBody, description = "No line in the body, or too many"),
+    )
+)]
+pub async fn to_topic(
+    State(state): State<AppState>,
+    Path(topic): Path<String>,
+    request: Request,
+) -> ApiResult<Response> {
+    produce(&state, &topic, None, request).await.map_err(as_json)
+}
+
+/// Produces the body as a record of one partition.
+#[utoipa::path(
+    post, path = "/topics/{topic}/partitions/{partition}/records", tag = "records",
+    operation_id = "produceRecordToPartition",
+    params(
+        ("topic" = String, Path, description = "Name of the topic", example = "orders"),
+        ("partition" = i32, Path, description = "Number of the partition", example = 0),
+        ("key" = Option<String>, Query, description = "The key; base64 between colons for bytes", example = "customer-17"),
+        ("key_pointer" = Option<String>, Query, description = "Where in each JSON value its key is (RFC 6901)"),
+        ("timestamp" = Option<String>, Query, description = "Milliseconds since the epoch, or RFC 3339; now if absent"),
+        ("tombstone" = Option<bool>, Query, description = "No value at all; the body must be empty"),
+        ("acks" = Option<String>, Query, description = "0, 1 or all (default)"),
+        ("Hydrant-Key" = Option<String>, Header, description = "The key, as with the parameter"),
+        ("Hydrant-Header" = Option<String>, Header, description = "A record header as name=value; may be repeated"),
+    ),
+    request_body(content(
+        (String = "text/plain", example = "hello"),
+        (Object = "application/json", example = json!({"amount": 12.5})),
+        (String = "application/x-ndjson", example = "{\"id\":1}\n{\"id\":2}\n"),
+        (Object = "application/cloudevents+json", example = json!({
+            "specversion": "1.0", "id": "1", "source": "/shop", "type": "order.placed", "data": {"amount": 12.5},
+        })),
+        (Vec<Object> = "application/cloudevents-batch+json", example = json!([{
+            "specversion": "1.0", "id": "1", "source": "/shop", "type": "order.placed", "data": {"amount": 12.5},
+        }])),
+        (String = "application/octet-stream", example = "any bytes"),
+    )),
+    responses(
+        (status = 201, body = PlainRecord, description = "The record was produced; Location leads to it"),
+        (status = 200, body = PlainRecords, description = "All of several records were produced"),
+        (status = 207, body = PlainRecords, description = "Some of several records were produced"),
+        (status = 400, body = ErrorBody, description = "A parameter, a header, a line or an event that cannot be read"),
+        (status = 404, body = ErrorBody, description = "40401: no such topic, 40402: no such partition"),
+        (status = 413, body = ErrorBody, description = "The record or the body is too large"),
+        (status = 422, body = ErrorBody, description = "No line in the body, or too many"),
+    )
+)]
+pub async fn to_partition(
+    State(state): State<AppState>,
+    Path((topic, partition)): Path<(String, String)>,
+    request: Request,
+) -> ApiResult<Response> {
+    let number = partition.parse().map_err(|_| {
+        let message = format!("partition '{partition}' is not a number");
+        as_json(ApiError::status(StatusCode::NOT_FOUND, message))
+    })?;
+    produce(&state, &topic, Some(number), request).await.map_err(as_json)
+}
+
+/// Produces a tombstone: a record with a key and without a value.
+#[utoipa::path(
+    delete, path = "/topics/{topic}/records", tag = "records", operation_id = "produceTombstone",
+    params(
+        ("topic" = String, Path, description = "Name of the topic", example = "orders"),
+        ("key" = Option<String>, Query, description = "The key, here or in Hydrant-Key", example = "customer-17"),
+        ("partition" = Option<i32>, Query, description = "The partition; by murmur2 of the key if absent"),
+        ("timestamp" = Option<String>, Query, description = "Milliseconds since the epoch, or RFC 3339; now if absent"),
+        ("acks" = Option<String>, Query, description = "0, 1 or all (default)"),
+        ("Hydrant-Key" = Option<String>, Header, description = "The key, as with the parameter"),
+    ),
+    responses(
+        (status = 200, body = PlainRecord, description = "The tombstone was produced; Location leads to it"),
+        (status = 400, body = ErrorBody, description = "No key, or a parameter or header that cannot be read"),
+        (status = 404, body = ErrorBody, description = "40401: no such topic, 40402: no such partition"),
+    )
+)]
+pub async fn tombstone(
+    State(state): State<AppState>,
+    Path(topic): Path<String>,
+    request: Request,
+) -> ApiResult<Response> {
+    delete(&state, &topic, request).await.map_err(as_json)
+}
+
+fn as_json(error: ApiError) -> ApiError {
+    error.with_content_type(media::JSON)
+}
+
+async fn produce(
+    state: &AppState,
+    topic: &str,
+    partition: Option<PartitionId>,
+    request: Request,
+) -> ApiResult<Response> {
+    let (parts, upload) = request.into_parts();
+    let query = parts.uri.query();
+    let options = ProduceOptions::read(&parts.headers, query)?;
+    let head = Head::read(&parts.headers, query, partition)?;
+    let is_many = Mode::read(&parts.headers).is_many();
+    let bytes = body::read(&state.bodies, upload).await?;
+    let topic = find_or_create(state, topic).await?;
+    let (appends, ledger) = {
+        let expected = if is_many { bytes.len() / 128 + 1 } else { 1 };
+        let mut batches = Batches::new(state, &options, expected);
+        let target = batches.topic(topic.clone());
+        records::fill(&mut batches, target, &parts.headers, &head, &bytes)?;
+        batches.finish()
+    };
+    let answers = append_each(&*state.engine.log, appends);
+    let outcomes = ledger.settle(answers).await;
+    if is_many {
+        return many(topic.name.as_str(), &outcomes);
+    }
+    one(StatusCode::CREATED, topic.name.as_str(), outcomes)
+}
+
+async fn delete(state: &AppState, topic: &str, request: Request) -> ApiResult<Response> {
+    let query = request.uri().query();
+    let options = ProduceOptions::read(request.headers(), query)?;
+    let head = Head::read(request.headers(), query, None)?;
+    let Some(key) = &head.key else {
+        let message = "a tombstone needs a key, by ?key= or Hydrant-Key";
+        return Err(ApiError::bad_request(message));
+    };
+    if head.key_pointer.is_some() || head.value_kind == ValueKind::Tombstone {
+        let message = "DELETE takes neither key_pointer nor tombstone: it is a tombstone";
+        return Err(ApiError::bad_request(message));
+    }
+    let topic = find_or_create(state, topic).await?;
+    let (appends, ledger) = {
+        let mut batches = Batches::new(state, &options, 1);
+        let target = batches.topic(topic.clone());
+        let record = NewRecord {
+            partition: head.partition,
+            timestamp: head.timestamp,
+            key: Some(key),
+            value: None,
+            headers: &head.headers,
+        };
+        batches.push(target, &record);
+        batches.finish()
+    };
+    let answers = append_each(&*state.engine.log, appends);
+    one(StatusCode::OK, topic.name.as_str(), ledger.settle(answers).await)
+}
+
+/// Answers one record with its place; its error is that of the request.
+fn one(status: StatusCode, topic: &str, outcomes: Vec<Outcome>) -> ApiResult<Response> {
+    let outcome = outcomes.into_iter().next();
+    let produced = outcome.unwrap_or_else(|| Err(ApiError::unprocessable("body has no record")))?;
+    let location =
+        format!("/topics/{topic}/partitions/{}/records/{}", produced.partition, produced.offset);
+    let mut body = Vec::with_capacity(96);
+    place_into(topic, &produced, &mut body);
+    let json = HeaderValue::from_static(media::JSON);
+    let mut response = (status, [(header::CONTENT_TYPE, json)], body).into_response();
+    // Names of topics have only characters that a URL may have.
+    if let Ok(location) = HeaderValue::try_from(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// Answers several records, each with its place or its error; when all have failed, the first
+/// error is that of the request.
+fn many(topic: &str, outcomes: &[Outcome]) -> ApiResult<Response> {
+    let failures = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+    if failures == outcomes.len()
+        && let Some(Err(error)) = outcomes.first()
+    {
+        return Err(error.clone());
+    }
+    let status = if failures == 0 { StatusCode::OK } else { StatusCode::MULTI_STATUS };
+    let mut body = Vec::with_capacity(16 + outcomes.len() * 80);
+    body.extend_from_slice(b"{\"records\":[");
+    for (at, outcome) in outcomes.iter().enumerate() {
+        if at > 0 {
+            body.push(b',');
+        }
+        match outcome {
+            Ok(produced) => place_into(topic, produced, &mut body),
+            Err(error) => {
+                body.extend_from_slice(b"{\"error_code\":");
+                json::integer_into(error.code, &mut body);
+                body.extend_from_slice(b",\"message\":");
+                json::string_into(&error.message, &mut body);
+                body.push(b'}');
+            }
+        }
+    }
+    body.extend_from_slice(b"]}");
+    Ok((status, [(header::CONTENT_TYPE, media::JSON)], body).into_response())
+}
+
+fn place_into(topic: &str, produced: &Produced, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"topic\":");
+    json::string_into(topic, out);
+    out.extend_from_slice(b",\"partition\":");
+    json::integer_into(produced.partition, out);
+    out.extend_from_slice(b",\"offset\":");
+    json::integer_into(produced.offset, out);
+    out.extend_from_slice(b",\"timestamp\":");
+    json::integer_into(produced.timestamp, out);
+    out.push(b'}');
+}
