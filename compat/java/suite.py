@@ -1,8 +1,10 @@
 """Kafka's own tools: console producer and consumer, performance tools, admin commands."""
 
+import json
 import os
 import re
 import subprocess
+import tempfile
 
 import doors
 import groups
@@ -153,6 +155,43 @@ def groups_tool_describes_the_group_of_an_instance():
         members = [line for line in said.splitlines() if line.startswith(group)]
         equal(len(members), 1, "members")
         equal(f"{topic}(0,1)" in members[0] or f"{topic}:0,1" in members[0], True, f"assignment in {members[0]!r}")
+
+
+@case
+def groups_tool_resets_and_deletes():
+    tool = "consumer.group.ConsumerGroupCommand"
+    topic, group = make_topic(1), fresh("tool")
+    http_produce(topic, [(None, b"x", (), doors.BASE_MS + n, 0) for n in range(10)])
+    with Instance(group) as instance:
+        instance.subscribe(topic)
+        instance.read(10)
+        instance.commit()
+    committed = lambda: call("GET", f"/admin/groups/{group}")["offsets"]
+    moves = (("--to-earliest", 0), ("--to-latest", 10), ("--shift-by=-3", 7), ("--to-offset=4", 4),
+             ("--to-datetime=2999-01-01T00:00:00.000", 10))
+    for rule, offset in moves:
+        before = committed()[0]["committed_offset"]
+        arguments = ("--reset-offsets", "--group", group, "--topic", topic, *rule.split("="))
+        run(tool, *arguments, "--dry-run")
+        equal(committed()[0]["committed_offset"], before, f"commit after a dry run of {rule}")
+        run(tool, *arguments, "--execute")
+        equal(committed()[0]["committed_offset"], offset, f"commit after {rule}")
+    run(tool, "--delete-offsets", "--group", group, "--topic", topic)
+    equal(committed(), [], "commits after --delete-offsets")
+    run(tool, "--delete", "--group", group)
+    equal(group in run(tool, "--list").splitlines(), False, "group is listed")
+
+
+@case
+def records_tool_deletes_the_oldest():
+    topic = make_topic(1)
+    http_produce(topic, [(None, b"x", (), doors.BASE_MS + n, 0) for n in range(9)])
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as wanted:
+        json.dump({"version": 1, "partitions": [{"topic": topic, "partition": 0, "offset": 5}]}, wanted)
+        wanted.flush()
+        said = run("DeleteRecordsCommand", "--offset-json-file", wanted.name)
+    equal("low_watermark: 5" in said, True, f"low watermark in {said!r}")
+    equal([record.offset for record in read(topic, 4)], [5, 6, 7, 8], "offsets that are left")
 
 
 @case

@@ -7,7 +7,7 @@ from kafka.errors import TopicAlreadyExistsError
 
 import doors
 import groups
-from checks import case, equal, run_cases, wait_until
+from checks import Skip, case, equal, run_cases, wait_until
 from hydrant import KAFKA, Instance, Record, call, fresh, http_produce, make_topic
 
 CODECS = ("gzip", "snappy", "lz4", "zstd")
@@ -153,6 +153,40 @@ def admin_reads_commits_of_an_instance():
             found = admin.list_group_offsets(group)[group]
         equal({entry.partition: found[entry].offset for entry in found}, ends, "commits of the group")
         admin.close()
+
+
+@case
+def admin_deletes_a_group_without_members():
+    topic, group = make_topic(1), fresh("admin")
+    stored = http_produce(topic, doors.samples("admin", 5))
+    admin = KafkaAdminClient(bootstrap_servers=KAFKA)
+    delete = admin.delete_groups if hasattr(admin, "delete_groups") else admin.delete_consumer_groups
+    with Instance(group) as instance:
+        instance.subscribe(topic)
+        instance.read(len(stored))
+        instance.commit()
+        equal("NonEmptyGroup" in str(delete([group])), True, "group with a member is kept")
+    wait_until("group is empty", lambda: call("GET", f"/admin/groups/{group}")["state"] == "Empty")
+    equal("NonEmptyGroup" in str(delete([group])), False, "group without members is deleted")
+    equal(group in [row["group_id"] for row in call("GET", "/admin/groups")], False, "group is listed")
+    admin.close()
+
+
+@case
+def admin_deletes_records():
+    admin = KafkaAdminClient(bootstrap_servers=KAFKA)
+    if not hasattr(admin, "delete_records"):
+        raise Skip("this version of the client cannot delete records")
+    topic = make_topic(1)
+    stored = http_produce(topic, doors.samples("admin", 9))
+    partition = TopicPartition(topic, 0)
+    deleted = admin.delete_records({partition: 4})
+    equal(deleted[partition]["low_watermark"], 4, "low watermark")
+    equal(sorted(record.offset for record in read(topic, 5)), [4, 5, 6, 7, 8], "offsets that are left")
+    equal(call("GET", f"/topics/{topic}/partitions/0/offsets")["beginning_offset"], 4, "start over HTTP")
+    deleted = admin.delete_records({partition: -1})
+    equal(deleted[partition]["low_watermark"], len(stored), "low watermark when all is deleted")
+    admin.close()
 
 
 @case

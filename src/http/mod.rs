@@ -4,6 +4,7 @@
 //! Only this module knows JSON bodies, media types and status codes. It never speaks the Kafka
 //! wire protocol and never calls `kafka/`, `log/`, `store/` or `coordinator/`.
 
+pub mod admin;
 pub mod body;
 pub mod error;
 pub mod groups;

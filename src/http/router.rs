@@ -13,7 +13,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::ApiError;
 use super::state::AppState;
-use super::{health, media, members, observe, openapi, plain, stream, v2, v3};
+use super::{admin, health, media, members, observe, openapi, plain, stream, v2, v3};
 
 /// What the specification says of itself.
 #[derive(OpenApi)]
@@ -46,7 +46,6 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(v2::partitions::list))
         .routes(routes!(v2::partitions::get, v2::produce::to_partition))
         .routes(routes!(v2::partitions::offsets))
-        .routes(routes!(v2::admin::create_topic))
         .routes(routes!(v2::consumers::create))
         .routes(routes!(v2::consumers::delete))
         .routes(routes!(
@@ -68,6 +67,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(members::routes())
         .merge(v3::routes())
         .merge(plain::routes())
+        .merge(admin::routes())
 }
 
 /// The specification as committed in `openapi/hydrant.json`.

@@ -3,7 +3,6 @@
 //! One file per resource. The contract and the decisions where the peers disagree are in
 //! `docs/rest-v2.md`.
 
-pub mod admin;
 pub mod brokers;
 pub mod consumers;
 pub mod encode;
