@@ -120,7 +120,7 @@ impl Default for NewInstance {
             auto_commit_interval: Duration::from_secs(5),
             fetch_min_bytes: None,
             request_timeout_ms: None,
-            isolation: Isolation::default(),
+            isolation: Isolation::ReadCommitted,
             assignors: Vec::new(),
         }
     }

@@ -26,11 +26,17 @@ pub enum Claimed {
     Done(Bytes),
 }
 
+/// Gives a key back.
+type Release = Box<dyn FnOnce(&Bytes) + Send + Sync>;
+
+/// Makes the answer to a request of where its batches went.
+pub type MakeAnswer = Box<dyn FnOnce(&[Receipt]) -> Bytes + Send>;
+
 /// The right to do the request of a key; dropping it gives the key back unless it was done.
 pub struct Claim {
     key: Bytes,
     fingerprint: Fingerprint,
-    release: Option<Box<dyn FnOnce(&Bytes) + Send + Sync>>,
+    release: Option<Release>,
 }
 
 impl std::fmt::Debug for Claim {
@@ -78,7 +84,7 @@ pub struct Keep {
     /// Until when the answer is kept, in milliseconds since the epoch.
     pub expires: TimestampMs,
     /// Makes the answer once it is known where the batches went.
-    pub answer: Box<dyn FnOnce(&[Receipt]) -> Bytes + Send>,
+    pub answer: MakeAnswer,
 }
 
 impl std::fmt::Debug for Keep {

@@ -79,6 +79,12 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, 40402, message)
     }
 
+    /// 500/50003: it may be gone when the client asks again.
+    #[must_use]
+    pub fn kafka_retriable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, KAFKA_RETRIABLE_ERROR, message)
+    }
+
     /// Answers in another media type.
     #[must_use]
     pub const fn with_content_type(mut self, content_type: &'static str) -> Self {

@@ -43,6 +43,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(v2::brokers::list))
         .routes(routes!(v2::topics::list))
         .routes(routes!(v2::topics::get, v2::produce::to_topic))
+        .routes(routes!(v2::produce_many::to_topics))
         .routes(routes!(v2::partitions::list))
         .routes(routes!(v2::partitions::get, v2::produce::to_partition))
         .routes(routes!(v2::partitions::offsets))

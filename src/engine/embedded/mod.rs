@@ -124,33 +124,22 @@ impl Embedded {
     /// # Cancel safety
     /// Not safe: threads may be left running. Call it once, at start.
     pub async fn open(options: EmbeddedOptions, shutdown: Shutdown) -> Result<Self, OpenError> {
-        let data = Arc::new(DataDir::open(&options.data_dir)?);
-        let now = options.clock.now_ms();
-        let folder = Arc::clone(&data);
-        let opening = shutdown.run_blocking(move || open::open(&folder, now)).await;
-        let mut opened =
-            opening.unwrap_or_else(|| Err(std::io::Error::other("opening was stopped").into()))?;
-        let registry = Arc::new(opened.registry);
-        let path = data.journal_dir();
-        let durability = Durability::start(&path, &opened.journal);
-        let durability =
-            Arc::new(durability.map_err(|source| OpenError::Journal { path, source })?);
-        let store =
-            Arc::new(StoreThread::start(opened.store, Arc::clone(&registry), opened.applied)?);
+        let (base, mut metadata, mut views) = Base::open(&options, &shutdown).await?;
+        let Base { data, registry, durability, store } = base;
         let state = |topic| state_log(topic, &registry, &durability, &options.clock);
-        let mut view = |topic: StateTopic| opened.views.remove(&topic.tag()).unwrap_or_default();
+        let mut view = |topic: StateTopic| views.remove(&topic.tag()).unwrap_or_default();
 
         let metadata_log = state(StateTopic::Metadata)?;
-        let cluster_id = match opened.metadata.cluster_id.take() {
+        let cluster_id = match metadata.cluster_id.take() {
             Some(known) => known,
             None => new_cluster_id(&metadata_log).await?,
         };
-        let known = std::mem::take(&mut opened.metadata.log_starts);
+        let known = std::mem::take(&mut metadata.log_starts);
         let log_starts = log_starts::LogStarts::new(metadata_log.clone(), known);
         let offsets_log = state(StateTopic::Offsets)?;
         let offsets_view = view(StateTopic::Offsets);
         let groups = start_groups(offsets_log, &offsets_view, &registry, &options, &shutdown);
-        let next = opened.metadata.next_producer_id;
+        let next = metadata.next_producer_id;
         let producers = producer_ids::EmbeddedProducers::new(metadata_log.clone(), next);
         let parts = TransactionParts {
             state: state(StateTopic::Transactions)?,
@@ -171,8 +160,8 @@ impl Embedded {
             clock: Arc::clone(&options.clock),
             shutdown: shutdown.clone(),
         };
-        let server = server_config(options.settings, &mut opened.metadata);
-        let next = opened.metadata.next_incarnation;
+        let server = server_config(options.settings, &mut metadata);
+        let next = metadata.next_incarnation;
         let topics = EmbeddedTopics::new(&log, (metadata_log, next), &groups, &data, server);
         let engine = Engine {
             log: Arc::new(log),
@@ -271,6 +260,37 @@ fn server_config(mut given: Vec<ServerSetting>, metadata: &mut Metadata) -> Arc<
     Arc::new(ServerConfig::new(given, std::mem::take(&mut metadata.server_configs)))
 }
 
+/// What everything else is built on.
+struct Base {
+    data: Arc<DataDir>,
+    registry: Arc<Registry>,
+    durability: Arc<Durability>,
+    store: Arc<StoreThread>,
+}
+
+impl Base {
+    /// Recovers the data folder; also returns what the state topics say.
+    async fn open(
+        options: &EmbeddedOptions,
+        shutdown: &Shutdown,
+    ) -> Result<(Self, Metadata, HashMap<u8, View>), OpenError> {
+        let data = Arc::new(DataDir::open(&options.data_dir)?);
+        let now = options.clock.now_ms();
+        let folder = Arc::clone(&data);
+        let opening = shutdown.run_blocking(move || open::open(&folder, now)).await;
+        let opened =
+            opening.unwrap_or_else(|| Err(std::io::Error::other("opening was stopped").into()))?;
+        let registry = Arc::new(opened.registry);
+        let path = data.journal_dir();
+        let durability = Durability::start(&path, &opened.journal)
+            .map_err(|source| OpenError::Journal { path, source })?;
+        let durability = Arc::new(durability);
+        let store = StoreThread::start(opened.store, Arc::clone(&registry), opened.applied)?;
+        let base = Self { data, registry, durability, store: Arc::new(store) };
+        Ok((base, opened.metadata, opened.views))
+    }
+}
+
 fn state_log(
     topic: StateTopic,
     registry: &Registry,
@@ -304,7 +324,7 @@ fn start_groups(
 /// Ends what was open at the last stop before anybody can see it.
 async fn start_transactions(
     parts: TransactionParts,
-    view: open::View,
+    view: View,
     shutdown: &Shutdown,
 ) -> Result<EmbeddedTransactions, OpenError> {
     let transactions = EmbeddedTransactions::start(parts, &view);

@@ -68,6 +68,22 @@ impl Ledger {
         outcomes.find_map(|(at, outcome)| Some((at, outcome.as_ref()?.as_ref().err()?)))
     }
 
+    /// The first record of every batch.
+    #[must_use]
+    pub fn first_records(&self) -> Vec<usize> {
+        let first = |entry: &BatchEntry| entry.records.first().map_or(0, |placed| placed.index);
+        self.batches.iter().map(first).collect()
+    }
+
+    /// Takes the receipts of all batches at once.
+    #[must_use]
+    pub fn settled(mut self, receipts: &[Receipt]) -> Vec<Outcome> {
+        for (batch, receipt) in receipts.iter().enumerate() {
+            self.note(batch, Ok(*receipt));
+        }
+        self.into_outcomes()
+    }
+
     /// Notes what the log said of the batch at position `batch` of the appends.
     pub fn note(&mut self, batch: usize, answer: Result<Receipt, AppendError>) {
         let Some(entry) = self.batches.get(batch) else { return };

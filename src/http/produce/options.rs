@@ -1,6 +1,8 @@
 //! What the head of every produce request may say: the level of acknowledgement, a trace context.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use crate::engine::log::AckLevel;
 use crate::http::error::{ApiError, ApiResult};
@@ -10,20 +12,55 @@ use crate::http::query;
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
+/// The query parameters that every way to produce has.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DeliveryQuery {
+    /// `0`, `1` or `all`: answered at once, when in the operating system, when on disk.
+    #[param(required = false, example = "all")]
+    pub acks: String,
+    /// `true`: all records of the request count, or none; the first error is the answer then.
+    #[param(required = false, example = "true")]
+    pub atomic: String,
+}
+
+/// The request headers that every way to produce has.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct DeliveryHeaders {
+    /// A name for this request: who sends it again within 24 hours gets the first answer, and the
+    /// records count once. All of them or none, as with `atomic=true`.
+    #[serde(rename = "Idempotency-Key")]
+    #[param(required = false, example = "8e03978e-40d5-43dd-bc93-6894a57f9324")]
+    pub idempotency_key: String,
+}
+
+/// Whether the records of a request count each for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Together {
+    /// Each for itself.
+    Each,
+    /// All of them or none (`atomic=true`).
+    AllOrNone,
+}
+
 /// What the head of a produce request says beside the format of its records.
 #[derive(Debug)]
 pub struct ProduceOptions {
     /// What must hold before a record is answered.
     pub level: AckLevel,
+    /// Whether records of the request count without the others.
+    pub together: Together,
     /// Headers that every record without a `traceparent` of its own gets.
     pub trace: Vec<(&'static str, HeaderValue)>,
 }
 
 impl ProduceOptions {
-    /// Reads `?acks=` and the trace context.
+    /// Reads `?acks=`, `?atomic=` and the trace context.
     ///
     /// # Errors
-    /// 400 names an `acks` that is not 0, 1, -1 or all.
+    /// 400 names an `acks` that is not 0, 1, -1 or all, or an `atomic` that is not true or false.
+    /// What counts as a whole is on disk, so `atomic=true` needs `acks=all`.
     pub fn read(headers: &HeaderMap, query: Option<&str>) -> ApiResult<Self> {
         let level = match query::find(query, "acks")?.as_deref() {
             None | Some("all" | "-1") => AckLevel::Durable,
@@ -34,7 +71,16 @@ impl ProduceOptions {
                 return Err(ApiError::bad_request(message));
             }
         };
-        Ok(Self { level, trace: trace_context(headers) })
+        let together = match query::find(query, "atomic")?.as_deref() {
+            None | Some("false") => Together::Each,
+            Some("true") if level == AckLevel::Durable => Together::AllOrNone,
+            Some("true") => return Err(ApiError::bad_request("atomic=true needs acks=all")),
+            Some(other) => {
+                let message = format!("atomic '{other}' is not true or false");
+                return Err(ApiError::bad_request(message));
+            }
+        };
+        Ok(Self { level, together, trace: trace_context(headers) })
     }
 }
 
@@ -69,6 +115,16 @@ mod tests {
         assert_eq!(level(Some("x=y&acks=1")).unwrap(), AckLevel::Written);
         assert_eq!(level(Some("acks=0")).unwrap(), AckLevel::None);
         assert_eq!(level(Some("acks=2")).unwrap_err().message, "acks '2' is not 0, 1 or all");
+    }
+
+    #[test]
+    fn what_counts_together_is_on_disk() {
+        let together =
+            |query| ProduceOptions::read(&HeaderMap::new(), Some(query)).map(|o| o.together);
+        assert_eq!(together("atomic=false&acks=1").unwrap(), Together::Each);
+        assert_eq!(together("atomic=true").unwrap(), Together::AllOrNone);
+        assert_eq!(together("atomic=true&acks=1").unwrap_err().code, 400);
+        assert_eq!(together("atomic=1").unwrap_err().message, "atomic '1' is not true or false");
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod encode;
 pub mod offsets;
 pub mod partitions;
 pub mod produce;
+pub mod produce_many;
 pub mod produce_request;
 pub mod records;
 pub mod topics;

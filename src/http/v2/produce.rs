@@ -8,19 +8,21 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::partitions;
-use super::produce_request::{Decoded, ProduceRequest};
+use super::produce_request::{Decoded, ProduceRequest, RecordRequest};
 use crate::base::ids::PartitionId;
 use crate::base::json;
 use crate::engine::topics::Topic;
+use crate::engine::transactions::Claim;
 use crate::http::error::{ApiError, ApiResult, ErrorBody, KAFKA_ERROR};
 use crate::http::media::Embedded;
 use crate::http::produce::{
-    Batches, NewRecord, Outcome, ProduceOptions, TopicIndex, append_each, find_or_create,
+    Answer, Batches, DeliveryHeaders, DeliveryQuery, NewRecord, Once, Outcome, ProduceOptions,
+    TopicIndex, deliver, find_or_create, once,
 };
 use crate::http::state::AppState;
 use crate::http::{body, media};
@@ -91,7 +93,8 @@ pub struct ProducedOffset {
     post, path = "/topics/{topic}", tag = "records", operation_id = "produce",
     params(
         ("topic" = String, Path, description = "Name of the topic", example = "orders"),
-        ("acks" = Option<String>, Query, description = "0, 1 or all (default): nothing, in the operating system, on disk"),
+        DeliveryQuery,
+        DeliveryHeaders,
     ),
     request_body(content(
         (ProduceBody = "application/vnd.kafka.json.v2+json"),
@@ -108,9 +111,11 @@ pub struct ProducedOffset {
             content_type = "application/vnd.kafka.v2+json"),
         (status = 404, body = ErrorBody, description = "40401: no such topic",
             content_type = "application/vnd.kafka.v2+json"),
+        (status = 409, body = ErrorBody, description = "A request with the idempotency key is being worked on",
+            content_type = "application/vnd.kafka.v2+json"),
         (status = 413, body = ErrorBody, content_type = "application/vnd.kafka.v2+json"),
         (status = 415, body = ErrorBody, content_type = "application/vnd.kafka.v2+json"),
-        (status = 422, body = ErrorBody, description = "No records, or unknown fields",
+        (status = 422, body = ErrorBody, description = "No records, unknown fields, or an idempotency key that was used for another request",
             content_type = "application/vnd.kafka.v2+json"),
     )
 )]
@@ -121,10 +126,15 @@ pub async fn to_topic(
     headers: HeaderMap,
     request: Body,
 ) -> ApiResult<Response> {
-    let head = head(&headers, query.as_deref())?;
+    let head = Head::read(&headers, query.as_deref())?;
     let bytes = body::read(&state.bodies, request).await?;
+    let identity = head.identity([topic.as_bytes(), b"", &bytes]);
+    let claim = match once::begin(&state, &headers, &identity)? {
+        Once::Begin(claim) => claim,
+        Once::Replay(response) => return Ok(response),
+    };
     let topic = find_or_create(&state, &topic).await?;
-    produce(&state, topic, None, &head, &bytes).await
+    produce(&state, &head, claim, (topic, None), &bytes).await
 }
 
 /// Produces records to one partition.
@@ -134,7 +144,8 @@ pub async fn to_topic(
     params(
         ("topic" = String, Path, description = "Name of the topic", example = "orders"),
         ("partition" = i32, Path, description = "Number of the partition; a record's own wins", example = 0),
-        ("acks" = Option<String>, Query, description = "0, 1 or all (default)"),
+        DeliveryQuery,
+        DeliveryHeaders,
     ),
     request_body(content(
         (ProduceBody = "application/vnd.kafka.json.v2+json"),
@@ -149,6 +160,8 @@ pub async fn to_topic(
         (status = 400, body = ErrorBody, content_type = "application/vnd.kafka.v2+json"),
         (status = 404, body = ErrorBody, description = "40401: no such topic, 40402: no such partition",
             content_type = "application/vnd.kafka.v2+json"),
+        (status = 409, body = ErrorBody, description = "A request with the idempotency key is being worked on",
+            content_type = "application/vnd.kafka.v2+json"),
         (status = 413, body = ErrorBody, content_type = "application/vnd.kafka.v2+json"),
         (status = 415, body = ErrorBody, content_type = "application/vnd.kafka.v2+json"),
         (status = 422, body = ErrorBody, content_type = "application/vnd.kafka.v2+json"),
@@ -161,48 +174,74 @@ pub async fn to_partition(
     headers: HeaderMap,
     request: Body,
 ) -> ApiResult<Response> {
-    let head = head(&headers, query.as_deref())?;
+    let head = Head::read(&headers, query.as_deref())?;
     let bytes = body::read(&state.bodies, request).await?;
+    let identity = head.identity([topic.as_bytes(), partition.as_bytes(), &bytes]);
+    let claim = match once::begin(&state, &headers, &identity)? {
+        Once::Begin(claim) => claim,
+        Once::Replay(response) => return Ok(response),
+    };
     find_or_create(&state, &topic).await?;
     let (topic, partition) = partitions::find(&state, &topic, &partition)?;
-    produce(&state, topic, Some(partition), &head, &bytes).await
+    produce(&state, &head, claim, (topic, Some(partition)), &bytes).await
 }
 
 async fn produce(
     state: &AppState,
-    topic: Arc<Topic>,
-    partition: Option<PartitionId>,
-    (format, options): &(Embedded, ProduceOptions),
+    head: &Head<'_>,
+    claim: Option<Claim>,
+    (topic, partition): (Arc<Topic>, Option<PartitionId>),
     bytes: &[u8],
 ) -> ApiResult<Response> {
-    let (appends, ledger) = {
+    let filled = {
         let request = ProduceRequest::parse(bytes)?;
-        let mut batches = Batches::new(state, options, request.records.len());
+        let mut batches = Batches::new(state, &head.options, request.records.len());
         let topic = batches.topic(topic);
-        fill(&mut batches, topic, partition, *format, &request)?;
+        fill(&mut batches, head.format, &request, |_, record| {
+            record.topic.is_none().then_some((topic, partition)).ok_or_else(|| {
+                ApiError::unprocessable("records have a topic where the path names it: 'topic'")
+            })
+        })?;
         batches.finish()
     };
-    let answers = append_each(&*state.engine.log, appends);
-    let outcomes = ledger.settle(answers).await;
-    Ok(super::raw_json(StatusCode::OK, encode_answer(&outcomes)))
+    deliver(state, &head.options, claim, filled, answer).await
 }
 
-fn head(headers: &HeaderMap, query: Option<&str>) -> ApiResult<(Embedded, ProduceOptions)> {
-    let format = media::produce_format(headers)?;
-    media::accepted(headers)?;
-    Ok((format, ProduceOptions::read(headers, query)?))
+/// What the head of a request says.
+pub(super) struct Head<'a> {
+    pub(super) format: Embedded,
+    pub(super) options: ProduceOptions,
+    content_type: &'a [u8],
+    query: &'a [u8],
 }
 
-/// Decodes every record into a batch; nothing is appended before all are decoded.
-fn fill(
+impl<'a> Head<'a> {
+    pub(super) fn read(headers: &'a HeaderMap, query: Option<&'a str>) -> ApiResult<Self> {
+        let format = media::produce_format(headers)?;
+        media::accepted(headers)?;
+        let options = ProduceOptions::read(headers, query)?;
+        let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
+        Ok(Self { format, options, content_type, query: query.unwrap_or_default().as_bytes() })
+    }
+
+    /// What makes a request the same request.
+    pub(super) fn identity(&self, rest: [&'a [u8]; 3]) -> [&'a [u8]; 5] {
+        let [topic, partition, body] = rest;
+        [topic, partition, self.content_type, self.query, body]
+    }
+}
+
+/// Decodes every record into a batch of the topic and partition that `place` says; nothing is
+/// appended before all are decoded.
+pub(super) fn fill(
     batches: &mut Batches<'_>,
-    topic: TopicIndex,
-    partition: Option<PartitionId>,
     format: Embedded,
     request: &ProduceRequest<'_>,
+    place: impl Fn(usize, &RecordRequest<'_>) -> ApiResult<(TopicIndex, Option<PartitionId>)>,
 ) -> ApiResult<()> {
     let mut decoded = Decoded::default();
     for (index, record) in request.records.iter().enumerate() {
+        let (topic, partition) = place(index, record)?;
         record.decode(index, format, &mut decoded)?;
         batches.push(
             topic,
@@ -224,7 +263,7 @@ fn record_code(error: &ApiError) -> u32 {
     if error.status == StatusCode::PAYLOAD_TOO_LARGE { KAFKA_ERROR } else { error.code }
 }
 
-fn encode_answer(outcomes: &[Outcome]) -> Vec<u8> {
+pub(super) fn answer(outcomes: &[Outcome]) -> Answer {
     let mut out = Vec::with_capacity(64 + outcomes.len() * 64);
     out.extend_from_slice(b"{\"offsets\":[");
     for (at, outcome) in outcomes.iter().enumerate() {
@@ -249,5 +288,6 @@ fn encode_answer(outcomes: &[Outcome]) -> Vec<u8> {
         }
     }
     out.extend_from_slice(b"],\"key_schema_id\":null,\"value_schema_id\":null}");
-    out
+    let (status, content_type) = (StatusCode::OK, media::KAFKA_V2_JSON);
+    Answer { status, content_type, location: None, body: out }
 }

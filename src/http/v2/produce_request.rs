@@ -40,6 +40,9 @@ pub(super) struct RecordRequest<'a> {
     value: Option<&'a RawValue>,
     #[serde(default)]
     pub(super) partition: Option<PartitionId>,
+    /// Only where the path names no topic.
+    #[serde(default, borrow)]
+    pub(super) topic: Option<Cow<'a, str>>,
     #[serde(default)]
     pub(super) timestamp: Option<TimestampMs>,
     #[serde(default, borrow)]

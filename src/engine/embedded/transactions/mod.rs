@@ -150,9 +150,8 @@ impl Inner {
         let mut producer =
             producer.map_err(|error| AtomicAppendError::Storage(error.to_string()))?;
         let ended = attempt.run(self, &mut producer, keep).await;
-        let markers = ended.markers;
-        if let Some(markers) = markers {
-            self.pool.give_back(producer, markers);
+        if let Some(markers) = ended.markers {
+            self.pool.give_back(&producer, markers);
         }
         ended.result
     }

@@ -82,7 +82,7 @@ impl Pool {
     }
 
     /// Takes a producer back whose transaction ended with these markers.
-    pub(super) fn give_back(&self, producer: Producer<'_>, markers: Vec<Promise>) {
+    pub(super) fn give_back(&self, producer: &Producer<'_>, markers: Vec<Promise>) {
         self.idle.lock().push(Idle { id: producer.id, epoch: producer.epoch, markers });
     }
 }
