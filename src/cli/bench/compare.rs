@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::BenchResult;
 use super::compare_report::{Comparison, Contender, Kind, print};
-use super::http_produce::{self, HttpProduceArgs};
+use super::http_produce::{self, Contract, HttpProduceArgs};
 use super::kafka_fetch::{self, KafkaFetchArgs};
 use super::kafka_produce::{self, Acks, KafkaProduceArgs};
 use super::limit::{self, BareServer, LimitHttpArgs, LimitSseArgs};
@@ -139,7 +139,7 @@ impl Load {
         match self {
             Self::KafkaProduce(args) => kafka_produce::measure(args).await,
             Self::KafkaFetch(args) => kafka_fetch::measure(args).await,
-            Self::HttpProduce(args) => http_produce::measure(args).await,
+            Self::HttpProduce(args) => http_produce::measure(args, Contract::V2).await,
             Self::LimitHttp(args) => {
                 let server = BareServer::start(Bare::Http).await?;
                 limit::measure_http(args, &server).await

@@ -43,6 +43,16 @@ impl Target {
         Ok(Self { authority, prefix: uri.path().trim_end_matches('/').to_owned() })
     }
 
+    /// Builds the head of a request without the blank line at its end.
+    pub(super) fn head(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> String {
+        let Self { authority, prefix } = self;
+        let mut head = format!("{method} {prefix}{path} HTTP/1.1\r\nhost: {authority}\r\n");
+        for (name, value) in headers {
+            head.extend([name, ": ", value, "\r\n"]);
+        }
+        head
+    }
+
     /// Builds a request; `path` begins with a slash and may have a query.
     pub(super) fn request(
         &self,
@@ -51,11 +61,7 @@ impl Target {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Vec<u8> {
-        let Self { authority, prefix } = self;
-        let mut head = format!("{method} {prefix}{path} HTTP/1.1\r\nhost: {authority}\r\n");
-        for (name, value) in headers {
-            head.extend([name, ": ", value, "\r\n"]);
-        }
+        let mut head = self.head(method, path, headers);
         if method != "GET" || !body.is_empty() {
             head.extend(["content-length: ", &body.len().to_string(), "\r\n"]);
         }

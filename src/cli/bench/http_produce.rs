@@ -1,5 +1,6 @@
-//! Produces by REST: `POST /topics/{topic}` of the v2 contract, one request at a time on each of
-//! many keep-alive connections.
+//! Produces by REST, one request at a time on each of many keep-alive connections: by
+//! `POST /topics/{topic}` of the v2 contract, or by `POST /topics/{topic}/records` whose body is
+//! one record.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -22,7 +23,16 @@ const FAILURES_MAX: u32 = 10;
 /// Pause before a connection that failed is opened again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Arguments of `bench http-produce`.
+/// Which contract a request follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Contract {
+    /// v2: records in an envelope.
+    V2,
+    /// Plain: the body is the record.
+    Plain,
+}
+
+/// Arguments of `bench http-produce` and `bench plain-produce`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct HttpProduceArgs {
     /// A server of the v2 contract.
@@ -67,18 +77,25 @@ pub(super) struct HttpProduceArgs {
 }
 
 /// Runs the load and measures it.
-pub(super) async fn measure(args: &HttpProduceArgs) -> BenchResult<Measurement> {
+pub(super) async fn measure(
+    args: &HttpProduceArgs,
+    contract: Contract,
+) -> BenchResult<Measurement> {
+    if contract == Contract::Plain && args.records_per_request != 1 {
+        return Err("a plain request has one record: leave --records-per-request at 1".into());
+    }
     if let Some(kafka) = &args.kafka {
         let mut client = WireClient::connect(kafka).await?;
         client.ensure_topic(&args.topic, args.partitions).await?;
     }
     let target = Target::parse(&args.http)?;
-    let body = payload::produce_body(
-        &mut XorShift::new(payload::SEED),
-        args.format,
-        args.records_per_request,
-    );
-    let post = Post { request: post_request(&target, args, &body), body_bytes: body.len() as u64 };
+    let mut random = XorShift::new(payload::SEED);
+    let body = match contract {
+        Contract::V2 => payload::produce_body(&mut random, args.format, args.records_per_request),
+        Contract::Plain => payload::json_value(&mut random).into_bytes(),
+    };
+    let request = post_request(&target, args, contract, &body);
+    let post = Post { request, body_bytes: body.len() as u64 };
     if args.warmup_seconds > 0.0 {
         produce(args, &target, &post, Budget::start(None, args.warmup_seconds)).await?;
     }
@@ -87,8 +104,12 @@ pub(super) async fn measure(args: &HttpProduceArgs) -> BenchResult<Measurement> 
     let tally = produce(args, &target, &post, Budget::start(None, args.seconds)).await?;
     let seconds = start.elapsed().as_secs_f64();
     let cost = meter.finish()?;
+    let name = match contract {
+        Contract::V2 => "http",
+        Contract::Plain => "plain",
+    };
     let work = format!(
-        "http produce, {} {} records a request ({} B), acks={}, {} connections",
+        "{name} produce, {} {} records a request ({} B), acks={}, {} connections",
         args.records_per_request,
         args.format.name(),
         body.len(),
@@ -98,12 +119,24 @@ pub(super) async fn measure(args: &HttpProduceArgs) -> BenchResult<Measurement> 
     Ok(Measurement { work, unit: Unit::Record, seconds, tally, cost, extras: Vec::new() })
 }
 
-fn post_request(target: &Target, args: &HttpProduceArgs, body: &[u8]) -> Vec<u8> {
+fn post_request(
+    target: &Target,
+    args: &HttpProduceArgs,
+    contract: Contract,
+    body: &[u8],
+) -> Vec<u8> {
     let acks = args.acks.map(|acks| format!("?acks={}", acks.word())).unwrap_or_default();
-    let path = format!("/topics/{}{acks}", args.topic);
-    let headers =
-        [("content-type", args.format.media_type()), ("accept", "application/vnd.kafka.v2+json")];
-    target.request("POST", &path, &headers, body)
+    let topic = &args.topic;
+    let (path, content_type, accept) = match contract {
+        Contract::V2 => {
+            let path = format!("/topics/{topic}{acks}");
+            (path, args.format.media_type(), "application/vnd.kafka.v2+json")
+        }
+        Contract::Plain => {
+            (format!("/topics/{topic}/records{acks}"), "application/json", "application/json")
+        }
+    };
+    target.request("POST", &path, &[("content-type", content_type), ("accept", accept)], body)
 }
 
 /// A request that is sent over and over.

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::BenchResult;
 use super::http_client::{HttpConnection, Target};
-use super::http_produce::{self, HttpProduceArgs};
+use super::http_produce::{self, Contract, HttpProduceArgs};
 use super::kafka_produce::Acks;
 use super::limit_server::{Bare, LISTENING};
 use super::load::{ByteSize, not_negative, positive};
@@ -27,11 +27,13 @@ pub(super) struct LimitArgs {
 enum LimitKind {
     /// A bare handler that parses a produce request.
     Http(LimitHttpArgs),
+    /// A bare handler that answers the body it is sent.
+    Echo(LimitHttpArgs),
     /// A bare broadcast of one encoded frame.
     Sse(LimitSseArgs),
 }
 
-/// Arguments of `bench limit http`.
+/// Arguments of `bench limit http` and `bench limit echo`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct LimitHttpArgs {
     /// Records of a request.
@@ -87,6 +89,10 @@ pub(super) async fn run(args: &LimitArgs) -> BenchResult<()> {
             let server = BareServer::start(Bare::Http).await?;
             measure_http(args, &server).await?.print(args.json);
         }
+        LimitKind::Echo(args) => {
+            let server = BareServer::start(Bare::Echo).await?;
+            measure_bare(args, &server, Contract::Plain).await?.print(args.json);
+        }
         LimitKind::Sse(args) => measure_sse(args).await?.print(args.json),
     }
     Ok(())
@@ -96,6 +102,14 @@ pub(super) async fn run(args: &LimitArgs) -> BenchResult<()> {
 pub(super) async fn measure_http(
     args: &LimitHttpArgs,
     server: &BareServer,
+) -> BenchResult<Measurement> {
+    measure_bare(args, server, Contract::V2).await
+}
+
+async fn measure_bare(
+    args: &LimitHttpArgs,
+    server: &BareServer,
+    contract: Contract,
 ) -> BenchResult<Measurement> {
     let args = HttpProduceArgs {
         http: server.url.clone(),
@@ -112,7 +126,7 @@ pub(super) async fn measure_http(
         client_threads: args.client_threads,
         json: args.json,
     };
-    let mut measurement = http_produce::measure(&args).await?;
+    let mut measurement = http_produce::measure(&args, contract).await?;
     measurement.work = format!("limit: {}", measurement.work);
     Ok(measurement)
 }

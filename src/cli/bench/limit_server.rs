@@ -1,6 +1,6 @@
 //! The bare servers of `bench limit`: what axum costs when nothing is behind it.
 //!
-//! `http` parses the body of a produce into [`serde_json::Value`] and answers a constant. `sse`
+//! `echo` answers the body it is sent. `http` parses the body of a produce into [`serde_json::Value`] and answers a constant. `sse`
 //! hands one encoded frame to every stream through a broadcast channel; it publishes by itself, or
 //! what it is sent by `POST /topics/{topic}`.
 
@@ -43,6 +43,8 @@ const ANSWER: &str = concat!(
 pub(super) enum Bare {
     /// `POST /topics/{topic}`.
     Http,
+    /// `POST /topics/{topic}/records`.
+    Echo,
     /// `GET /topics/{topic}/stream`.
     Sse,
 }
@@ -62,6 +64,7 @@ pub(super) struct LimitServerArgs {
 pub(super) async fn run(args: &LimitServerArgs) -> BenchResult<()> {
     let router = match args.kind {
         Bare::Http => Router::new().route("/topics/{topic}", post(produce)),
+        Bare::Echo => Router::new().route("/topics/{topic}/records", post(echo)),
         Bare::Sse => {
             let (frames, _) = broadcast::channel(BROADCAST_FRAMES);
             Router::new()
@@ -88,6 +91,10 @@ async fn produce(body: Bytes) -> Response {
         }
         _ => StatusCode::BAD_REQUEST.into_response(),
     }
+}
+
+async fn echo(body: Bytes) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 type Frames = broadcast::Sender<Bytes>;

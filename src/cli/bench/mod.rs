@@ -28,10 +28,13 @@ mod report;
 mod sse;
 mod sse_client;
 mod sse_publish;
+mod v3_produce;
 mod wire_client;
 mod wire_frame;
 
 use clap::{Args, Subcommand};
+
+use self::http_produce::Contract;
 
 /// What any part of the benchmark fails with.
 pub type BenchError = Box<dyn std::error::Error + Send + Sync>;
@@ -53,6 +56,10 @@ enum Command {
     KafkaFetch(kafka_fetch::KafkaFetchArgs),
     /// Produces by REST (v2).
     HttpProduce(http_produce::HttpProduceArgs),
+    /// Produces by plain requests, one record each.
+    PlainProduce(http_produce::HttpProduceArgs),
+    /// Produces by streams of v3.
+    V3Produce(v3_produce::V3ProduceArgs),
     /// Polls a consumer instance by REST (v2).
     HttpPoll(http_poll::HttpPollArgs),
     /// Opens many live streams and publishes to them.
@@ -83,7 +90,15 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
         }
         Command::HttpProduce(args) => {
             let json = args.json;
-            http_produce::measure(&args).await?.print(json);
+            http_produce::measure(&args, Contract::V2).await?.print(json);
+        }
+        Command::PlainProduce(args) => {
+            let json = args.json;
+            http_produce::measure(&args, Contract::Plain).await?.print(json);
+        }
+        Command::V3Produce(args) => {
+            let json = args.json;
+            v3_produce::measure(&args).await?.print(json);
         }
         Command::HttpPoll(args) => {
             let json = args.json;

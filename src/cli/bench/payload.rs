@@ -150,7 +150,7 @@ pub(super) fn produce_body_of(values: impl Iterator<Item = String>) -> Vec<u8> {
 }
 
 /// A reading of a sensor, some sixty bytes.
-fn json_value(random: &mut XorShift) -> String {
+pub(super) fn json_value(random: &mut XorShift) -> String {
     let (id, place) = (random.next() % 1_000_000, random.next() % 1_000);
     let reading = random.next() % 10_000;
     let (whole, rest) = (reading / 100, reading % 100);
