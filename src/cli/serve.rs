@@ -19,7 +19,8 @@ use crate::consumers::{Consumers, ConsumersOptions};
 use crate::coordinator::group::GroupConfig;
 use crate::engine::embedded::{Embedded, EmbeddedOptions};
 use crate::http::body::BodyBudget;
-use crate::http::state::{Inner, Readiness};
+use crate::http::server::ServeOptions;
+use crate::http::state::{Inner, Readiness, StreamsPerIp};
 use crate::http::stream::StreamHub;
 use crate::http::{AppState, HttpMetrics, HttpOptions, StreamOptions, router, server};
 use crate::kafka::{self, KafkaMetrics, KafkaOptions};
@@ -60,13 +61,8 @@ async fn serve(config: Config) -> Result<(), CliError> {
     let http_options = http_options(&config, http_addr, &kafka_options);
     let http = http_door(&config, &embedded, clock, http_options, &doors);
     let metrics = Arc::clone(&http.kafka_metrics);
-    let served = server::serve(
-        http_listener,
-        http.router,
-        limits::HTTP_CONNECTIONS_MAX,
-        http.metrics,
-        doors.clone(),
-    );
+    let served =
+        server::serve(http_listener, http.router, http.options, http.metrics, doors.clone());
     let kafka =
         kafka::serve(kafka_listener, embedded.engine(), kafka_options, metrics, doors.clone());
     doors.spawn(served);
@@ -86,6 +82,7 @@ async fn serve(config: Config) -> Result<(), CliError> {
 /// The HTTP door, ready to be served, and the metrics of both doors.
 struct HttpDoor {
     router: axum::Router,
+    options: ServeOptions,
     metrics: Arc<HttpMetrics>,
     kafka_metrics: Arc<KafkaMetrics>,
 }
@@ -112,6 +109,12 @@ fn http_door(
     let streams = StreamOptions {
         heartbeat: Duration::from_secs(config.stream_heartbeat_s),
         age_max: Duration::from_secs(config.stream_max_age_s.max(1)),
+        // What is left is for the connections of the last ones.
+        drain_max: Duration::from_secs(config.drain_timeout_s) * 4 / 5,
+        streams_per_ip: match config.stream_max_per_ip {
+            Some(most) => StreamsPerIp::All(most),
+            None => StreamsPerIp::Remote(limits::STREAMS_PER_IP_MAX),
+        },
         ..StreamOptions::default()
     };
     let hub = StreamHub::new(
@@ -121,6 +124,12 @@ fn http_door(
         Arc::clone(&metrics),
         doors.clone(),
     );
+    let streams = hub.clone();
+    let serving = ServeOptions {
+        connections_max: limits::HTTP_CONNECTIONS_MAX,
+        write_timeout: Duration::from_secs(config.http_write_timeout_s.max(1)),
+        streams_end: Arc::new(move || streams.drain_spread()),
+    };
     let status = Arc::clone(embedded);
     let state = AppState::new(Inner {
         engine,
@@ -135,7 +144,7 @@ fn http_door(
         bodies: BodyBudget::default(),
         keyless_turn: AtomicU32::new(0),
     });
-    HttpDoor { router: router::router(state), metrics, kafka_metrics }
+    HttpDoor { router: router::router(state), options: serving, metrics, kafka_metrics }
 }
 
 /// SIGTERM and SIGINT, from the moment this exists.

@@ -39,6 +39,11 @@ pub struct Config {
     pub stream_heartbeat_s: u64,
     /// Longest life of one live stream, in s.
     pub stream_max_age_s: u64,
+    /// Live streams that one address may have open, 0 for any number; 50 for all but loopback if
+    /// absent.
+    pub stream_max_per_ip: Option<usize>,
+    /// How long a client may take no byte of an answer before it is given up, in s.
+    pub http_write_timeout_s: u64,
     /// Origins that browsers may call from; `*` allows all. A list, or one text with commas.
     #[serde(deserialize_with = "list_or_text")]
     pub cors_origins: Vec<String>,
@@ -67,6 +72,8 @@ impl Default for Config {
             retention_check_interval_ms: 30_000,
             stream_heartbeat_s: 15,
             stream_max_age_s: 900,
+            stream_max_per_ip: None,
+            http_write_timeout_s: 30,
             cors_origins: Vec::new(),
             produce_batch_entries_max: 1000,
             drain_timeout_s: 30,
@@ -131,6 +138,14 @@ pub struct ConfigFlags {
     #[arg(long, value_name = "S")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream_max_age_s: Option<u64>,
+    /// Live streams that one address may have open, 0 for any number [default: 50, loopback: any].
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_max_per_ip: Option<usize>,
+    /// How long a client may take no byte of an answer before it is given up [default: 30].
+    #[arg(long, value_name = "S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_write_timeout_s: Option<u64>,
     /// Origins that browsers may call from, with commas; `*` allows all [default: none].
     #[arg(long, value_name = "ORIGINS", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty")]

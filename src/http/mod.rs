@@ -21,6 +21,7 @@ pub mod query;
 mod record;
 pub mod router;
 pub mod server;
+mod stall;
 pub mod state;
 pub mod stream;
 pub mod time;

@@ -14,14 +14,39 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use super::metrics::HttpMetrics;
+use super::stall::StallGuard;
 use crate::base::shutdown::Shutdown;
 
 /// A client must send the head of a request within this time.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a connection has begun must be done this long after the server was told to stop. Reads that
-/// wait for records and live streams end by themselves before.
+/// What a connection has begun must be done this long after the server was told to stop and its
+/// live streams have ended. Reads that wait for records end by themselves before.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of an answer that hyper gathers before it waits for the socket: with frames of up to
+/// 256 KiB, a client that does not read holds one of them.
+const WRITE_BUFFER_BYTES: usize = 128 * 1024;
+
+/// How connections are served.
+#[derive(Clone)]
+pub struct ServeOptions {
+    /// Connections open at once.
+    pub connections_max: usize,
+    /// A client that takes no byte for this long although there are some is given up.
+    pub write_timeout: Duration,
+    /// Asked once the server stops: how long live streams take to end.
+    pub streams_end: Arc<dyn Fn() -> Duration + Send + Sync>,
+}
+
+impl std::fmt::Debug for ServeOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServeOptions")
+            .field("connections_max", &self.connections_max)
+            .field("write_timeout", &self.write_timeout)
+            .finish_non_exhaustive()
+    }
+}
 
 /// Pause after an accept error such as "too many open files", so that the loop does not spin.
 const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(50);
@@ -37,10 +62,11 @@ pub struct Peer(pub SocketAddr);
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    connections_max: usize,
+    options: ServeOptions,
     metrics: Arc<HttpMetrics>,
     shutdown: Shutdown,
 ) {
+    let connections_max = options.connections_max;
     let permits = Arc::new(Semaphore::new(connections_max));
     loop {
         let accepted = tokio::select! {
@@ -60,9 +86,10 @@ pub async fn serve(
             continue;
         };
         let (router, metrics, stop) = (router.clone(), Arc::clone(&metrics), shutdown.clone());
+        let options = options.clone();
         shutdown.spawn(async move {
             metrics.connections.inc();
-            serve_connection((stream, peer), router, &stop).await;
+            serve_connection((stream, peer), router, &options, &stop).await;
             metrics.connections.dec();
             drop(permit);
         });
@@ -72,6 +99,7 @@ pub async fn serve(
 async fn serve_connection(
     (stream, peer): (TcpStream, SocketAddr),
     router: Router,
+    options: &ServeOptions,
     shutdown: &Shutdown,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
@@ -83,19 +111,25 @@ async fn serve_connection(
         router.oneshot(with_known_method(without_trailing_slash(request)))
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_READ_TIMEOUT)
+        .max_buf_size(WRITE_BUFFER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
+    let stream = StallGuard::new(stream, options.write_timeout);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
         () = shutdown.stopping() => {
             connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(DRAIN_MAX, connection).await {
+            let drain_max = DRAIN_MAX.saturating_add((options.streams_end)());
+            match tokio::time::timeout(drain_max, connection).await {
                 Ok(ended) => ended,
                 // A client that sends half a request must not hold up the end.
                 Err(_) => return,

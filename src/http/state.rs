@@ -40,6 +40,8 @@ pub struct StreamOptions {
     pub heartbeat: Duration,
     /// Longest life of one connection; streams end at 80 to 100 % of it.
     pub age_max: Duration,
+    /// Longest time over which streams end when the server stops.
+    pub drain_max: Duration,
     /// Streams open at once.
     pub streams_max: usize,
     /// Streams that one client may have open.
@@ -72,6 +74,7 @@ impl Default for StreamOptions {
         Self {
             heartbeat: Duration::from_secs(15),
             age_max: Duration::from_secs(15 * 60),
+            drain_max: Duration::from_secs(24),
             streams_max: crate::base::limits::STREAMS_MAX,
             streams_per_ip: StreamsPerIp::Remote(crate::base::limits::STREAMS_PER_IP_MAX),
         }

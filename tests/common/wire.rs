@@ -294,6 +294,14 @@ impl Wire {
         Ok((partition.error_code, partition.offset))
     }
 
+    /// Deletes a topic and returns the error code.
+    pub(crate) fn delete_topic(&mut self, topic: &str) -> io::Result<i16> {
+        let request =
+            kafka::DeleteTopicsRequestData { topic_names: vec![text(topic)], ..Default::default() };
+        let answer = exchange!(self, DeleteTopics, 5, request => DeleteTopicsResponseData)?;
+        Ok(answer.responses[0].error_code)
+    }
+
     /// Commits one offset as a client without a membership and returns the error code.
     pub(crate) fn commit(
         &mut self,

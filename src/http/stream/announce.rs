@@ -35,6 +35,7 @@ impl StreamBody {
     pub(super) fn tick(&mut self, tick: Tick) {
         match tick {
             Tick::Over(reason) => self.rotate(reason),
+            Tick::Stopping => self.life.drain(self.permit.drain_spread()),
             Tick::Until => self.bound_all(),
             Tick::Ping => match self.parts.iter().position(|p| p.is_open && p.tail.is_gone()) {
                 Some(at) => self.gone(at),

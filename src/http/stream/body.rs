@@ -100,7 +100,7 @@ pub(super) struct StreamBody {
     held: Option<(usize, Arc<Chunk>)>,
     /// The frame on its way, in two pieces.
     pub(super) outgoing: [Bytes; 2],
-    life: Life,
+    pub(super) life: Life,
     pub(super) plan: Plan,
     id_mode: IdMode,
     is_caught_up: bool,

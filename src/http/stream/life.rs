@@ -12,9 +12,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::base::shutdown::Shutdown;
 use crate::engine::BoxFuture;
 
-/// Time within which streams end after the server began to stop: spread, so that their clients do
-/// not all come back at once.
-const DRAIN_SPREAD: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 1000 });
+/// Shortest time over which streams end after the server began to stop.
+const DRAIN_SPREAD_MIN: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 1000 });
+
+/// Streams that end within a second then: what comes back elsewhere must be bearable there.
+const DRAIN_STREAMS_PER_SECOND: u32 = 200;
 
 /// Time after which a stream that never waits looks at its clock all the same.
 const LOOK_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 50 });
@@ -57,6 +59,8 @@ impl Closed {
 pub(super) enum Tick {
     /// Nothing was written for a heartbeat.
     Ping,
+    /// The server stops.
+    Stopping,
     /// The moment of `until` has come.
     Until,
     /// The stream ends.
@@ -121,13 +125,7 @@ impl Life {
             && stopping.as_mut().poll(context).is_ready()
         {
             self.stopping = None;
-            let spread_ms = u64::try_from(DRAIN_SPREAD.as_millis()).unwrap_or(0);
-            let wait = Duration::from_millis(random_between(0, spread_ms));
-            let over = later(Instant::now(), wait);
-            if over < self.over {
-                (self.over, self.reason) = (over, Closed::Shutdown);
-                self.set_timer();
-            }
+            return Poll::Ready(Tick::Stopping);
         }
         while self.timer.as_mut().poll(context).is_ready() {
             let now = Instant::now();
@@ -148,11 +146,29 @@ impl Life {
         Poll::Pending
     }
 
+    /// Lets the stream end at a random moment within `spread`, if it does not end before.
+    pub(super) fn drain(&mut self, spread: Duration) {
+        let spread_ms = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
+        let wait = Duration::from_millis(random_between(0, spread_ms));
+        let over = later(Instant::now(), wait);
+        if over < self.over {
+            (self.over, self.reason) = (over, Closed::Shutdown);
+            self.set_timer();
+        }
+    }
+
     fn set_timer(&mut self) {
         let next = later(self.written, self.heartbeat).min(self.over);
         let next = self.until.map_or(next, |until| until.min(next));
         self.timer.as_mut().reset(next);
     }
+}
+
+/// Time over which so many streams end when the server stops, so that their clients do not all
+/// come back at once.
+pub(super) fn drain_spread(streams: usize, most: Duration) -> Duration {
+    let seconds = u32::try_from(streams).unwrap_or(u32::MAX) / DRAIN_STREAMS_PER_SECOND;
+    Duration::from_secs(seconds.into()).max(DRAIN_SPREAD_MIN).min(most)
 }
 
 /// Adds without overflow: ages of centuries are as good as any.
@@ -222,6 +238,18 @@ mod tests {
         assert!(!life.is_due());
         shutdown.stop();
         let tick = std::future::poll_fn(|context| life.poll(context)).await;
+        assert_eq!(tick, Tick::Stopping);
+        life.drain(Duration::from_millis(5));
+        let tick = std::future::poll_fn(|context| life.poll(context)).await;
         assert_eq!(tick, Tick::Over(Closed::Shutdown));
+    }
+
+    #[test]
+    fn many_streams_take_longer_to_end_than_few() {
+        let most = Duration::from_secs(24);
+        assert_eq!(drain_spread(1, most), DRAIN_SPREAD_MIN);
+        assert_eq!(drain_spread(2000, most), Duration::from_secs(10));
+        assert_eq!(drain_spread(20_000, most), most);
+        assert_eq!(drain_spread(20_000, Duration::ZERO), Duration::ZERO);
     }
 }

@@ -118,6 +118,12 @@ impl StreamHub {
         Self(Arc::new(Hub { engine, clock, options, metrics, shutdown, cluster, tails, open }))
     }
 
+    /// Time over which the open streams end when the server stops.
+    #[must_use]
+    pub fn drain_spread(&self) -> Duration {
+        self.0.drain_spread()
+    }
+
     /// Opens a stream and answers it.
     ///
     /// # Errors
@@ -137,6 +143,10 @@ impl StreamHub {
 }
 
 impl Hub {
+    fn drain_spread(&self) -> Duration {
+        life::drain_spread(self.open.len(), self.options.drain_max)
+    }
+
     async fn open(self: &Arc<Self>, ask: &Ask<'_>, params: Params) -> ApiResult<Response> {
         if params.subscription.is_done() {
             let no_store = [(header::CACHE_CONTROL, "no-store")];

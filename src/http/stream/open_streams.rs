@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use http::StatusCode;
@@ -200,6 +201,11 @@ impl Permit {
 
     pub(super) fn now_ms(&self) -> TimestampMs {
         self.hub.clock.now_ms()
+    }
+
+    /// Time over which streams end now that the server stops.
+    pub(super) fn drain_spread(&self) -> Duration {
+        self.hub.drain_spread()
     }
 
     /// The shared tail of a partition as the stream wants to see it.
