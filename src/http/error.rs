@@ -10,9 +10,10 @@ use utoipa::ToSchema;
 
 use super::media;
 use crate::consumers::ConsumerError;
+use crate::engine::configs::AlterConfigsError;
 use crate::engine::groups::{CommitRefusal, DeleteOffsetRefusal, GroupError};
 use crate::engine::log::{AppendError, DeleteRecordsError, ReadError};
-use crate::engine::topics::{CreateTopicError, DeleteTopicError};
+use crate::engine::topics::{CreatePartitionsError, CreateTopicError, DeleteTopicError};
 
 /// Body of every error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -192,6 +193,44 @@ impl From<CreateTopicError> for ApiError {
                 Self::new(StatusCode::BAD_REQUEST, KAFKA_BAD_REQUEST, message)
             }
             CreateTopicError::Storage(_) => internal(KAFKA_RETRIABLE_ERROR, message),
+        }
+    }
+}
+
+impl From<CreatePartitionsError> for ApiError {
+    fn from(error: CreatePartitionsError) -> Self {
+        let message = error.to_string();
+        match error {
+            CreatePartitionsError::Unknown(topic) => {
+                Self { code: 40403, ..Self::topic_not_found(&topic) }
+            }
+            CreatePartitionsError::Internal(_)
+            | CreatePartitionsError::NotMore { .. }
+            | CreatePartitionsError::TooMany { .. }
+            | CreatePartitionsError::TooManyInAll(_) => {
+                Self::new(StatusCode::BAD_REQUEST, KAFKA_BAD_REQUEST, message)
+            }
+            CreatePartitionsError::Storage(_) => internal(KAFKA_RETRIABLE_ERROR, message),
+        }
+    }
+}
+
+impl From<AlterConfigsError> for ApiError {
+    fn from(error: AlterConfigsError) -> Self {
+        let message = error.to_string();
+        match error {
+            AlterConfigsError::UnknownTopic(topic) => {
+                Self { code: 40403, ..Self::topic_not_found(&topic) }
+            }
+            AlterConfigsError::UnknownConfig(_) => Self::status(StatusCode::NOT_FOUND, message),
+            AlterConfigsError::InternalTopic(_)
+            | AlterConfigsError::InvalidValue { .. }
+            | AlterConfigsError::ReadOnly(_)
+            | AlterConfigsError::Repeated(_)
+            | AlterConfigsError::NotAList(_) => {
+                Self::new(StatusCode::BAD_REQUEST, KAFKA_BAD_REQUEST, message)
+            }
+            AlterConfigsError::Storage(_) => internal(KAFKA_RETRIABLE_ERROR, message),
         }
     }
 }

@@ -114,12 +114,19 @@ async fn root() -> Response {
 
 async fn not_found(State(_): State<AppState>, method: Method, uri: Uri) -> ApiError {
     let message = format!("no route for {method} {}", uri.path());
-    ApiError::status(StatusCode::NOT_FOUND, message)
+    ApiError::status(StatusCode::NOT_FOUND, message).with_content_type(error_type(&uri))
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
     let message = format!("{method} is not allowed on {}", uri.path());
-    ApiError::status(StatusCode::METHOD_NOT_ALLOWED, message)
+    ApiError::status(StatusCode::METHOD_NOT_ALLOWED, message).with_content_type(error_type(&uri))
+}
+
+/// The media type of errors that no handler answers: v3 speaks plain JSON.
+fn error_type(uri: &Uri) -> &'static str {
+    let path = uri.path();
+    let is_v3 = path.strip_prefix("/kafka").unwrap_or(path).starts_with("/v3/");
+    if is_v3 { media::JSON } else { media::KAFKA_V2_JSON }
 }
 
 /// Browsers may call from the listed origins; without any there is no CORS.

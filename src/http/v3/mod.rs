@@ -8,16 +8,24 @@
 //! All routes are also served below `/kafka`, where the proxy inside a broker has them; links in
 //! answers keep the prefix by which the request came.
 
+pub mod acls;
+pub mod broker_configs;
 pub mod brokers;
+pub mod cluster_configs;
 pub mod clusters;
+pub mod configs;
 pub mod envelope;
 pub mod error;
 pub mod groups;
 pub mod groups_assignments;
 pub mod lags;
+pub mod partitions;
+pub mod paths;
 pub mod produce;
 pub mod request;
 pub mod scope;
+pub mod topic_configs;
+pub mod topics;
 
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
@@ -33,7 +41,13 @@ pub use scope::Scope;
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(clusters::routes())
+        .merge(acls::routes())
         .merge(brokers::routes())
+        .merge(broker_configs::routes())
+        .merge(cluster_configs::routes())
+        .merge(topics::routes())
+        .merge(topic_configs::routes())
+        .merge(partitions::routes())
         .merge(groups::routes())
         .merge(groups_assignments::routes())
         .merge(lags::routes())
