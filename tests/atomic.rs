@@ -67,7 +67,9 @@ fn counts(
         }
         for record in records.as_array().unwrap() {
             let of = counts.entry(record["topic"].as_str().unwrap().to_owned()).or_default();
-            *of.entry(record["value"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+            let value =
+                record["value"].as_str().map_or_else(|| record["value"].to_string(), str::to_owned);
+            *of.entry(value).or_insert(0) += 1;
         }
     }
 }
@@ -142,6 +144,32 @@ fn the_same_key_is_answered_the_same_and_written_once() {
     assert_eq!(send(&mut http, "/topics/left", Some(""), &other).unwrap().status, 400);
     let expected = [("v".to_owned(), 1), ("w".to_owned(), 1)];
     assert_eq!(counts(&server, "g", "read_committed")["left"], expected.into());
+}
+
+#[test]
+fn every_way_to_produce_that_is_answered_as_a_whole_takes_a_key() {
+    let (_dir, server) = server();
+    let mut http = server.http();
+    let cluster = http.get("/v3/clusters").json()["data"][0]["cluster_id"].clone();
+    let v3 = format!("/v3/clusters/{}/topics/left", cluster.as_str().unwrap());
+    let batch = json!({ "entries": [{ "id": "1", "value": { "type": "JSON", "data": "v3" } }] });
+    let record = json!({ "plain": true });
+    for (path, body, status) in [
+        (format!("{v3}/records:batch"), &batch, 207),
+        ("/topics/left/records".to_owned(), &record, 201),
+    ] {
+        let first = send(&mut http, &path, Some(&path), body).unwrap();
+        let again = send(&mut http, &path, Some(&path), body).unwrap();
+        assert_eq!((first.status, again.status), (status, status), "{first}");
+        assert_eq!(
+            (again.text(), again.header("location")),
+            (first.text(), first.header("location"))
+        );
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    }
+    assert_eq!(counts(&server, "g", "read_committed")["left"].values().sum::<usize>(), 2);
+    let stream = send(&mut http, &format!("{v3}/records"), Some("k"), &record).unwrap();
+    assert_eq!(stream.status, 400, "{stream}");
 }
 
 #[test]

@@ -10,8 +10,9 @@ mod lines;
 mod records;
 
 use axum::extract::{Path, Request, State};
-use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use http::request::Parts;
+use http::{StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -21,7 +22,8 @@ use self::head::{Head, ValueKind};
 use self::records::Mode;
 use super::error::{ApiError, ApiResult, ErrorBody};
 use super::produce::{
-    Batches, NewRecord, Outcome, ProduceOptions, Produced, append_each, find_or_create,
+    Answer, Batches, DeliveryHeaders, DeliveryQuery, NewRecord, Once, Outcome, ProduceOptions,
+    Produced, deliver, find_or_create, once,
 };
 use super::state::AppState;
 use super::{body, media};
@@ -92,7 +94,8 @@ pub struct PlainRecords {
         ("partition" = Option<i32>, Query, description = "The partition; by murmur2 of the key if absent, in turn without a key"),
         ("timestamp" = Option<String>, Query, description = "Milliseconds since the epoch, or RFC 3339; now if absent"),
         ("tombstone" = Option<bool>, Query, description = "No value at all; the body must be empty"),
-        ("acks" = Option<String>, Query, description = "0, 1 or all (default): nothing, in the operating system, on disk"),
+        DeliveryQuery,
+        DeliveryHeaders,
         ("Hydrant-Key" = Option<String>, Header, description = "The key, as with the parameter"),
         ("Hydrant-Header" = Option<String>, Header, description = "A record header as name=value; may be repeated. Hydrant-Header-NAME: value is the same in lower case"),
     ),
@@ -114,8 +117,9 @@ pub struct PlainRecords {
         (status = 207, body = PlainRecords, description = "Some of several records were produced"),
         (status = 400, body = ErrorBody, description = "A parameter, a header, a line or an event that cannot be read"),
         (status = 404, body = ErrorBody, description = "40401: no such topic, 40402: no such partition"),
+        (status = 409, body = ErrorBody, description = "A request with the idempotency key is being worked on"),
         (status = 413, body = ErrorBody, description = "The record or the body is too large"),
-        (status = 422, body = ErrorBody, description = "No line in the body, or too many"),
+        (status = 422, body = ErrorBody, description = "No line in the body, too many, or an idempotency key that was used for another request"),
     )
 )]
 pub async fn to_topic(
@@ -137,7 +141,8 @@ pub async fn to_topic(
         ("key_pointer" = Option<String>, Query, description = "Where in each JSON value its key is (RFC 6901)"),
         ("timestamp" = Option<String>, Query, description = "Milliseconds since the epoch, or RFC 3339; now if absent"),
         ("tombstone" = Option<bool>, Query, description = "No value at all; the body must be empty"),
-        ("acks" = Option<String>, Query, description = "0, 1 or all (default)"),
+        DeliveryQuery,
+        DeliveryHeaders,
         ("Hydrant-Key" = Option<String>, Header, description = "The key, as with the parameter"),
         ("Hydrant-Header" = Option<String>, Header, description = "A record header as name=value; may be repeated"),
     ),
@@ -159,8 +164,9 @@ pub async fn to_topic(
         (status = 207, body = PlainRecords, description = "Some of several records were produced"),
         (status = 400, body = ErrorBody, description = "A parameter, a header, a line or an event that cannot be read"),
         (status = 404, body = ErrorBody, description = "40401: no such topic, 40402: no such partition"),
+        (status = 409, body = ErrorBody, description = "A request with the idempotency key is being worked on"),
         (status = 413, body = ErrorBody, description = "The record or the body is too large"),
-        (status = 422, body = ErrorBody, description = "No line in the body, or too many"),
+        (status = 422, body = ErrorBody, description = "No line in the body, too many, or an idempotency key that was used for another request"),
     )
 )]
 pub async fn to_partition(
@@ -183,7 +189,8 @@ pub async fn to_partition(
         ("key" = Option<String>, Query, description = "The key, here or in Hydrant-Key", example = "customer-17"),
         ("partition" = Option<i32>, Query, description = "The partition; by murmur2 of the key if absent"),
         ("timestamp" = Option<String>, Query, description = "Milliseconds since the epoch, or RFC 3339; now if absent"),
-        ("acks" = Option<String>, Query, description = "0, 1 or all (default)"),
+        DeliveryQuery,
+        DeliveryHeaders,
         ("Hydrant-Key" = Option<String>, Header, description = "The key, as with the parameter"),
     ),
     responses(
@@ -216,26 +223,45 @@ async fn produce(
     let head = Head::read(&parts.headers, query, partition)?;
     let is_many = Mode::read(&parts.headers).is_many();
     let bytes = body::read(&state.bodies, upload).await?;
+    let claim = match begin(state, &parts, &bytes)? {
+        Once::Begin(claim) => claim,
+        Once::Replay(response) => return Ok(response),
+    };
     let topic = find_or_create(state, topic).await?;
-    let (appends, ledger) = {
+    let filled = {
         let expected = if is_many { bytes.len() / 128 + 1 } else { 1 };
         let mut batches = Batches::new(state, &options, expected);
         let target = batches.topic(topic.clone());
         records::fill(&mut batches, target, &parts.headers, &head, &bytes)?;
         batches.finish()
     };
-    let answers = append_each(&*state.engine.log, appends);
-    let outcomes = ledger.settle(answers).await;
-    if is_many {
-        return many(topic.name.as_str(), &outcomes);
+    let render = move |outcomes: &[Outcome]| match is_many {
+        true => many(topic.name.as_str(), outcomes),
+        false => one(StatusCode::CREATED, topic.name.as_str(), outcomes),
+    };
+    deliver(state, &options, claim, filled, render).await
+}
+
+/// Looks up the idempotency key of a request, which is the same one with the same method, target,
+/// body and all headers that say something of the records.
+fn begin(state: &AppState, parts: &Parts, body: &[u8]) -> ApiResult<Once> {
+    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    let mut identity = vec![parts.method.as_str().as_bytes(), target.as_bytes(), body];
+    for (name, value) in &parts.headers {
+        let text = name.as_str();
+        let is_of_records = text.starts_with("hydrant-") || text.starts_with("ce-");
+        if is_of_records || name == header::CONTENT_TYPE {
+            identity.extend([text.as_bytes(), value.as_bytes()]);
+        }
     }
-    one(StatusCode::CREATED, topic.name.as_str(), outcomes)
+    once::begin(state, &parts.headers, &identity)
 }
 
 async fn delete(state: &AppState, topic: &str, request: Request) -> ApiResult<Response> {
-    let query = request.uri().query();
-    let options = ProduceOptions::read(request.headers(), query)?;
-    let head = Head::read(request.headers(), query, None)?;
+    let (parts, _) = request.into_parts();
+    let query = parts.uri.query();
+    let options = ProduceOptions::read(&parts.headers, query)?;
+    let head = Head::read(&parts.headers, query, None)?;
     let Some(key) = &head.key else {
         let message = "a tombstone needs a key, by ?key= or Hydrant-Key";
         return Err(ApiError::bad_request(message));
@@ -244,8 +270,12 @@ async fn delete(state: &AppState, topic: &str, request: Request) -> ApiResult<Re
         let message = "DELETE takes neither key_pointer nor tombstone: it is a tombstone";
         return Err(ApiError::bad_request(message));
     }
+    let claim = match begin(state, &parts, b"")? {
+        Once::Begin(claim) => claim,
+        Once::Replay(response) => return Ok(response),
+    };
     let topic = find_or_create(state, topic).await?;
-    let (appends, ledger) = {
+    let filled = {
         let mut batches = Batches::new(state, &options, 1);
         let target = batches.topic(topic.clone());
         let record = NewRecord {
@@ -258,30 +288,25 @@ async fn delete(state: &AppState, topic: &str, request: Request) -> ApiResult<Re
         batches.push(target, &record);
         batches.finish()
     };
-    let answers = append_each(&*state.engine.log, appends);
-    one(StatusCode::OK, topic.name.as_str(), ledger.settle(answers).await)
+    let render = move |outcomes: &[Outcome]| one(StatusCode::OK, topic.name.as_str(), outcomes);
+    deliver(state, &options, claim, filled, render).await
 }
 
 /// Answers one record with its place; its error is that of the request.
-fn one(status: StatusCode, topic: &str, outcomes: Vec<Outcome>) -> ApiResult<Response> {
-    let outcome = outcomes.into_iter().next();
+fn one(status: StatusCode, topic: &str, outcomes: &[Outcome]) -> ApiResult<Answer> {
+    let outcome = outcomes.first().cloned();
     let produced = outcome.unwrap_or_else(|| Err(ApiError::unprocessable("body has no record")))?;
     let location =
         format!("/topics/{topic}/partitions/{}/records/{}", produced.partition, produced.offset);
     let mut body = Vec::with_capacity(96);
     place_into(topic, &produced, &mut body);
-    let json = HeaderValue::from_static(media::JSON);
-    let mut response = (status, [(header::CONTENT_TYPE, json)], body).into_response();
     // Names of topics have only characters that a URL may have.
-    if let Ok(location) = HeaderValue::try_from(location) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    Ok(Answer { location: Some(location), ..Answer::new(status, media::JSON, body) })
 }
 
 /// Answers several records, each with its place or its error; when all have failed, the first
 /// error is that of the request.
-fn many(topic: &str, outcomes: &[Outcome]) -> ApiResult<Response> {
+fn many(topic: &str, outcomes: &[Outcome]) -> ApiResult<Answer> {
     let failures = outcomes.iter().filter(|outcome| outcome.is_err()).count();
     if failures == outcomes.len()
         && let Some(Err(error)) = outcomes.first()
@@ -307,7 +332,7 @@ fn many(topic: &str, outcomes: &[Outcome]) -> ApiResult<Response> {
         }
     }
     body.extend_from_slice(b"]}");
-    Ok((status, [(header::CONTENT_TYPE, media::JSON)], body).into_response())
+    Ok(Answer::new(status, media::JSON, body))
 }
 
 fn place_into(topic: &str, produced: &Produced, out: &mut Vec<u8>) {

@@ -16,7 +16,7 @@ use crate::http::state::AppState;
 /// none: then the first error is the answer to the whole request.
 ///
 /// # Errors
-/// Only then: the error of the first record that is refused.
+/// Then the error of the first record that is refused, otherwise those of `render`.
 ///
 /// # Cancel safety
 /// Dropping the future undoes nothing; what was handed over is appended.
@@ -25,11 +25,11 @@ pub async fn deliver(
     options: &ProduceOptions,
     claim: Option<Claim>,
     (appends, ledger): (Vec<Append>, Ledger),
-    render: impl FnOnce(&[Outcome]) -> Answer + Send + 'static,
+    render: impl FnOnce(&[Outcome]) -> ApiResult<Answer> + Send + 'static,
 ) -> ApiResult<Response> {
     if claim.is_none() && options.together == Together::Each {
         let answers = append_each(&*state.engine.log, appends);
-        return Ok(render(&ledger.settle(answers).await).into_response());
+        return render(&ledger.settle(answers).await).map(Answer::into_response);
     }
     if let Some((at, error)) = ledger.first_refusal() {
         return Err(of_record(at, error.clone()));
@@ -40,12 +40,12 @@ pub async fn deliver(
     let Some(claim) = claim else {
         let appended = transactions.append_all(appends, None).await;
         let receipts = appended.map_err(|error| refusal(error, &firsts))?;
-        return Ok(render(&ledger.settled(&receipts)).into_response());
+        return render(&ledger.settled(&receipts)).map(Answer::into_response);
     };
     let made = Arc::new(OnceLock::new());
     let kept = Arc::clone(&made);
     let answer = Box::new(move |receipts: &[Receipt]| {
-        let answer = render(&ledger.settled(receipts));
+        let answer = render(&ledger.settled(receipts)).unwrap_or_else(Answer::from);
         kept.get_or_init(|| answer).encode()
     });
     let keep = Keep { claim, expires: now + KEPT_MS, answer };

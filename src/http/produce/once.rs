@@ -12,7 +12,8 @@ use crate::engine::transactions::{Claim, Claimed, Fingerprint};
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::state::AppState;
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// The header of the key.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Tells that an answer was kept from an earlier request.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -51,7 +52,21 @@ impl IntoResponse for Answer {
     }
 }
 
+impl From<ApiError> for Answer {
+    fn from(error: ApiError) -> Self {
+        let body = serde_json::to_vec(&error.body()).unwrap_or_default();
+        let (status, content_type) = (error.status, error.content_type);
+        Self { status, content_type, location: None, body }
+    }
+}
+
 impl Answer {
+    /// An answer without a location.
+    #[must_use]
+    pub const fn new(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Self {
+        Self { status, content_type, location: None, body }
+    }
+
     /// The answer as it is kept.
     pub(super) fn encode(&self) -> Bytes {
         let location = self.location.as_deref().unwrap_or_default();

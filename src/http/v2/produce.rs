@@ -263,7 +263,7 @@ fn record_code(error: &ApiError) -> u32 {
     if error.status == StatusCode::PAYLOAD_TOO_LARGE { KAFKA_ERROR } else { error.code }
 }
 
-pub(super) fn answer(outcomes: &[Outcome]) -> Answer {
+pub(super) fn answer(outcomes: &[Outcome]) -> ApiResult<Answer> {
     let mut out = Vec::with_capacity(64 + outcomes.len() * 64);
     out.extend_from_slice(b"{\"offsets\":[");
     for (at, outcome) in outcomes.iter().enumerate() {
@@ -288,6 +288,5 @@ pub(super) fn answer(outcomes: &[Outcome]) -> Answer {
         }
     }
     out.extend_from_slice(b"],\"key_schema_id\":null,\"value_schema_id\":null}");
-    let (status, content_type) = (StatusCode::OK, media::KAFKA_V2_JSON);
-    Answer { status, content_type, location: None, body: out }
+    Ok(Answer::new(StatusCode::OK, media::KAFKA_V2_JSON, out))
 }

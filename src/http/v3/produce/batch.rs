@@ -41,6 +41,13 @@ pub(super) struct Entry<'a> {
     text: &'a RawValue,
 }
 
+impl Entry<'_> {
+    /// The id alone.
+    pub(super) fn into_id(self) -> String {
+        self.id
+    }
+}
+
 fn refused(message: impl Into<String>) -> ApiError {
     ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, BATCH_ERROR, message)
 }
@@ -109,14 +116,14 @@ pub(super) fn fill(
 /// The answer: what succeeded and what failed, each in the order of the request.
 pub(super) fn answer(
     names: &Names,
-    entries: &[Entry<'_>],
+    ids: &[String],
     outcomes: &[Outcome],
     shapes: &[Shape],
 ) -> Vec<u8> {
     let mut out = b"{\"successes\":[".to_vec();
     let mut failures = b"],\"failures\":[".to_vec();
     let (mut has_success, mut has_failure) = (false, false);
-    for ((entry, outcome), shape) in entries.iter().zip(outcomes).zip(shapes) {
+    for ((id, outcome), shape) in ids.iter().zip(outcomes).zip(shapes) {
         let (list, has_one) = match outcome {
             Ok(_) => (&mut out, &mut has_success),
             Err(_) => (&mut failures, &mut has_failure),
@@ -125,7 +132,7 @@ pub(super) fn answer(
             list.push(b',');
         }
         list.extend_from_slice(b"{\"id\":");
-        json::string_into(&entry.id, list);
+        json::string_into(id, list);
         list.push(b',');
         match outcome {
             Ok(produced) => produced_into(names, produced, *shape, list),

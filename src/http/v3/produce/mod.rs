@@ -23,10 +23,14 @@ use utoipa_axum::routes;
 
 use self::answer::Names;
 use self::stream::ProduceStream;
-use super::request::{self, Charset};
+use super::request;
 use super::{Scope, V3Error, V3Result};
 use crate::http::error::{ApiError, ErrorBody};
-use crate::http::produce::{Batches, ProduceOptions, append_each, find_or_create};
+use crate::http::produce::options::Together;
+use crate::http::produce::{
+    Answer, Batches, DeliveryHeaders, DeliveryQuery, Once, Outcome, ProduceOptions, deliver,
+    find_or_create, once,
+};
 use crate::http::state::AppState;
 use crate::http::{body, media};
 
@@ -205,6 +209,11 @@ pub async fn records(
 ) -> V3Result<Response> {
     let charset = request::charset(&headers)?;
     let options = ProduceOptions::read(&headers, query.as_deref())?;
+    if options.together == Together::AllOrNone || headers.contains_key(once::IDEMPOTENCY_KEY) {
+        let message =
+            "a stream is never a whole: atomic=true and Idempotency-Key need records:batch";
+        return Err(ApiError::bad_request(message).into());
+    }
     let topic = find_or_create(&state, scope.text("topic_name")).await?;
     let names = names(&scope, topic.name.as_str());
     let first = first_frame(&mut upload).await?;
@@ -236,7 +245,8 @@ fn names(scope: &Scope, topic: &str) -> Names {
     params(
         ("cluster_id" = String, Path, description = "Identity of the cluster", example = "lkc-1"),
         ("topic_name" = String, Path, description = "Name of the topic", example = "orders"),
-        ("acks" = Option<String>, Query, description = "0, 1 or all (default)"),
+        DeliveryQuery,
+        DeliveryHeaders,
     ),
     request_body(content((ProduceBatchV3 = "application/json", example = json!({
         "entries": [{"id": "1", "value": {"type": "STRING", "data": "hello"}}],
@@ -246,9 +256,10 @@ fn names(scope: &Scope, topic: &str) -> Names {
         (status = 400, body = ErrorBody, description = "Text that is not JSON"),
         (status = 404, body = ErrorBody, description = "404: no such cluster, 40401: no such topic"),
         (status = 406, body = ErrorBody),
+        (status = 409, body = ErrorBody, description = "A request with the idempotency key is being worked on"),
         (status = 413, body = ErrorBody),
         (status = 415, body = ErrorBody),
-        (status = 422, body = ErrorBody, description = "42208: entries or ids that break a rule"),
+        (status = 422, body = ErrorBody, description = "42208: entries or ids that break a rule; 422: an idempotency key that was used for another request"),
     )
 )]
 pub async fn records_batch(
@@ -261,29 +272,26 @@ pub async fn records_batch(
     let charset = request::charset(&headers)?;
     let options = ProduceOptions::read(&headers, query.as_deref())?;
     let bytes = body::read(&state.bodies, upload).await?;
-    let topic = find_or_create(&state, scope.text("topic_name")).await?;
+    let name = scope.text("topic_name");
+    let query = query.as_deref().unwrap_or_default();
+    let claim = match once::begin(&state, &headers, &[name.as_bytes(), query.as_bytes(), &bytes])? {
+        Once::Begin(claim) => claim,
+        Once::Replay(response) => return Ok(response),
+    };
+    let topic = find_or_create(&state, name).await?;
     let names = names(&scope, topic.name.as_str());
-    let answer = produce_batch(&state, topic, (&bytes, charset), &options, &names).await?;
-    Ok((StatusCode::MULTI_STATUS, [(header::CONTENT_TYPE, media::JSON)], answer).into_response())
-}
-
-async fn produce_batch(
-    state: &AppState,
-    topic: std::sync::Arc<crate::engine::topics::Topic>,
-    (bytes, charset): (&[u8], Charset),
-    options: &ProduceOptions,
-    names: &Names,
-) -> V3Result<Vec<u8>> {
-    let text = request::decode(bytes, charset);
-    let entries = batch::entries(&text, state.options.produce_batch_entries_max)?;
-    let (shapes, appends, ledger) = {
-        let mut batches = Batches::new(state, options, entries.len());
+    let text = request::decode(&bytes, charset);
+    let (filled, render) = {
+        let entries = batch::entries(&text, state.options.produce_batch_entries_max)?;
+        let mut batches = Batches::new(&state, &options, entries.len());
         let topic = batches.topic(topic);
         let shapes = batch::fill(&mut batches, topic, &entries);
-        let (appends, ledger) = batches.finish();
-        (shapes, appends, ledger)
+        let ids: Vec<String> = entries.into_iter().map(batch::Entry::into_id).collect();
+        let render = move |outcomes: &[Outcome]| {
+            let body = batch::answer(&names, &ids, outcomes, &shapes);
+            Ok(Answer::new(StatusCode::MULTI_STATUS, media::JSON, body))
+        };
+        (batches.finish(), render)
     };
-    let answers = append_each(&*state.engine.log, appends);
-    let outcomes = ledger.settle(answers).await;
-    Ok(batch::answer(names, &entries, &outcomes, &shapes))
+    Ok(deliver(&state, &options, claim, filled, render).await?)
 }
