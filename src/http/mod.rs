@@ -30,3 +30,4 @@ pub mod v3;
 
 pub use metrics::HttpMetrics;
 pub use state::{AppState, HttpOptions, StreamOptions};
+pub mod web;

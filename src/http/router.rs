@@ -13,7 +13,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::ApiError;
 use super::state::AppState;
-use super::{admin, health, media, members, observe, openapi, plain, stream, v2, v3};
+use super::{admin, health, media, members, observe, openapi, plain, stream, v2, v3, web};
 
 /// What the specification says of itself.
 #[derive(OpenApi)]
@@ -66,6 +66,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(health::healthz))
         .routes(routes!(health::metrics))
         .merge(members::routes())
+        .merge(web::routes())
         .merge(v3::routes())
         .merge(plain::routes())
         .merge(admin::routes())

@@ -75,4 +75,9 @@ impl Sse {
             }
         }
     }
+
+    /// The id that a reconnect would send.
+    pub(crate) fn record_id(&self) -> String {
+        self.id.clone()
+    }
 }

@@ -58,7 +58,9 @@ impl Consumers {
         let call = self.open_static(&member).await?;
         let deadline = pin!(tokio::time::sleep(read.wait.min(HTTP_WAIT_MAX)));
         // Reads of one member follow each other.
-        let turn = call.instance.turn.clone().lock_owned().await;
+        let mut turn = call.instance.turn.clone().lock_owned().await;
+        // Which partition is first follows from the cursor: fair, and the same every time.
+        turn.rotation = rotation(&after);
         {
             let mut state = call.instance.state();
             if state.session.is_streaming {
@@ -79,4 +81,10 @@ impl Consumers {
         let next = poll.cursors.iter().map(|at| (at.partition.clone(), at.next)).collect();
         Ok(MemberRecords { delivery: poll.finish(), next })
     }
+}
+
+/// Which partition a read begins with.
+fn rotation(after: &[(TopicPartition, Offset)]) -> usize {
+    let sum = after.iter().fold(0_i64, |sum, (_, next)| sum.wrapping_add(*next));
+    usize::try_from(sum.rem_euclid(1 << 20)).unwrap_or(0)
 }

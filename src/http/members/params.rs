@@ -66,6 +66,11 @@ impl MemberParams {
         Ok(Taken::Yes)
     }
 
+    /// Says what moves the committed offsets.
+    pub(in crate::http) const fn ack(&self) -> AckMode {
+        self.ack
+    }
+
     /// The member that these parameters describe; `or_named` is its name if they name none.
     ///
     /// # Errors

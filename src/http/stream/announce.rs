@@ -140,9 +140,11 @@ impl StreamBody {
                     |part: &Part| parts.iter().any(|(topic, number)| part.is_of(*topic, *number));
                 let left = self.parts.iter().filter(|p| is_it(p)).map(Part::place);
                 let data = events::membership(&left.collect::<Vec<_>>(), generation);
+                // With them in it: the cursor still says what was delivered of them.
+                let id = cursor::to_bytes(self.head(), positions(&self.parts));
                 self.parts.retain(|part| !is_it(part));
                 self.rewire();
-                self.send_event("revoked", &data);
+                self.send("revoked", &id, &data);
             }
             Change::Failed(fault) => self.fault(&fault),
         }

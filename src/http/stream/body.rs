@@ -103,6 +103,8 @@ pub(super) struct StreamBody {
     pub(super) life: Life,
     pub(super) plan: Plan,
     id_mode: IdMode,
+    /// Records that the source lets the frame take; none is no bound.
+    allowance: Option<u64>,
     is_caught_up: bool,
     pub(super) closing: Option<Closed>,
 }
@@ -162,6 +164,7 @@ impl StreamBody {
             outgoing: [opening, Bytes::new()],
             life,
             plan,
+            allowance: None,
             is_caught_up: false,
             closing: None,
         }
@@ -231,7 +234,8 @@ impl StreamBody {
                 }
             }
         }
-        if !self.is_caught_up && self.ready.is_empty() {
+        let is_settled = self.source.as_ref().is_none_or(|source| source.is_settled());
+        if !self.is_caught_up && self.ready.is_empty() && is_settled {
             self.is_caught_up = true;
             let data = events::caught_up(&places(&self.parts));
             self.send_event("caught-up", &data);
@@ -257,7 +261,8 @@ impl StreamBody {
     fn fill(&mut self, context: &mut Context<'_>) -> Filled {
         let mut frame = Frame::new(self.id_mode);
         let (mut is_armed, mut turns) = (false, 0);
-        while frame.has_room() && !self.plan.budget.is_spent() {
+        self.allowance = self.source.as_ref().and_then(|source| source.allowance());
+        while frame.has_room() && !self.plan.budget.is_spent() && self.allowance != Some(0) {
             turns += 1;
             if turns > EMPTY_TURNS_MAX && frame.is_empty() {
                 return Filled::Paused;
@@ -446,10 +451,11 @@ impl StreamBody {
             range.end = range.start + early;
             part.span.bound = chunk.entry(range.end).map_or(part.span.bound, |e| e.offset);
         }
-        if let Some(records) = self.plan.budget.records {
-            let records = usize::try_from(records).unwrap_or(usize::MAX);
+        for records in self.plan.budget.records.iter().chain(&self.allowance) {
+            let records = usize::try_from(*records).unwrap_or(usize::MAX);
             range.end = range.end.min(range.start.saturating_add(records));
         }
+        let records_before = frame.records();
         let mut taken = range.start;
         if self.id_mode == IdMode::Shared {
             if !range.is_empty() && !frame.push_shared(&chunk, range.clone()) {
@@ -483,6 +489,8 @@ impl StreamBody {
         if let Some(part) = self.parts.get_mut(at) {
             part.span.next = chunk.entry(range.end).map_or(chunk.next, |entry| entry.offset);
         }
+        let taken = frame.records() - records_before;
+        self.allowance = self.allowance.map(|left| left.saturating_sub(taken));
         Turn::Taken
     }
 
@@ -546,6 +554,9 @@ impl http_body::Body for StreamBody {
             if let Some(piece) = this.next_outgoing() {
                 this.permit.count_bytes(piece.len());
                 this.permit.note(&this.parts);
+                if let Some(source) = &mut this.source {
+                    source.wrote(&this.parts);
+                }
                 this.life.wrote();
                 return Poll::Ready(Some(Ok(http_body::Frame::data(piece))));
             }

@@ -209,6 +209,23 @@ impl Fault {
         Self { status: 400, title: "stream too large", detail, is_retriable: false }
     }
 
+    /// Another connection has the member of a group.
+    pub(super) fn fenced(member: &str) -> Self {
+        let detail = format!("member '{member}' connected again elsewhere");
+        Self { status: 409, title: "fenced", detail, is_retriable: false }
+    }
+
+    /// The member was asked to leave its group.
+    pub(super) fn left(member: &str) -> Self {
+        let detail = format!("member '{member}' left its group");
+        Self { status: 410, title: "left", detail, is_retriable: false }
+    }
+
+    /// The group refuses the member.
+    pub(super) const fn group(detail: String, is_retriable: bool) -> Self {
+        Self { status: 409, title: "group refused", detail, is_retriable }
+    }
+
     /// A stream that would be refused but for `soft_errors`.
     pub(super) const fn refused(status: u16, detail: String) -> Self {
         Self { status, title: "stream refused", detail, is_retriable: true }

@@ -15,6 +15,7 @@ mod chunk;
 mod data;
 mod events;
 mod frame;
+mod group;
 mod life;
 mod open_streams;
 mod params;
@@ -286,7 +287,9 @@ fn soften(error: &ApiError) -> Response {
 fn opening(stream: &str, cursor: &[u8], parts: &[Part], start: &Start) -> Bytes {
     let mut out = RETRY.to_vec();
     let ready = events::ready(stream, start.resumed.as_str(), &places(parts));
-    sse::event_into("ready", Some(cursor), &ready, &mut out);
+    // A cursor without positions would only replace a better one that the client has.
+    let id = (!parts.is_empty() || !start.budget.is_unlimited()).then_some(cursor);
+    sse::event_into("ready", id, &ready, &mut out);
     for gap in &start.gaps {
         sse::event_into("gap", Some(cursor), &gap.json(), &mut out);
     }

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Ask, admin};
+use super::{Ask, admin, group};
 use crate::http::body;
 use crate::http::error::{ApiResult, ErrorBody};
 use crate::http::server::Peer;
@@ -22,6 +22,7 @@ pub(in crate::http) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(topic_stream))
         .routes(routes!(stream, post_stream))
+        .routes(routes!(group::route::group_stream))
         .routes(routes!(admin::list))
         .routes(routes!(admin::get, admin::close))
 }
@@ -287,6 +288,6 @@ pub(super) async fn post_stream(
     state.streams.open(ask).await
 }
 
-fn address(client: Option<Extension<Peer>>) -> Option<SocketAddr> {
+pub(super) fn address(client: Option<Extension<Peer>>) -> Option<SocketAddr> {
     client.map(|Extension(Peer(address))| address)
 }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::watch;
 use tokio_util::sync::ReusableBoxFuture;
 
+use super::body::Part;
 use super::events::Fault;
 use super::wanted::{PartitionRef, Wanted};
 use crate::base::ids::{Offset, PartitionId, TopicId};
@@ -28,7 +29,6 @@ pub(super) struct Joining {
 
 /// What changes while a stream runs.
 #[derive(Debug)]
-#[allow(dead_code, reason = "sources of groups take partitions away and fail")]
 pub(super) enum Change {
     /// Partitions join; `assigned` tells the client. Known ones move to their new position.
     Joined { parts: Vec<Joining>, generation: Option<i32> },
@@ -44,6 +44,20 @@ pub(super) trait Source: Send {
     ///
     /// It is polled whenever the stream's task runs, so a poll without news must cost little.
     fn poll_change(&mut self, context: &mut Context<'_>) -> Poll<Change>;
+
+    /// Tells whether it is known which partitions the stream has.
+    fn is_settled(&self) -> bool {
+        true
+    }
+
+    /// Records that the stream may send now; none is no bound. What raises it wakes the task that
+    /// polled for changes.
+    fn allowance(&self) -> Option<u64> {
+        None
+    }
+
+    /// Notes that the connection was handed a frame, after which the stream is where `parts` say.
+    fn wrote(&mut self, _parts: &[Part]) {}
 }
 
 /// What a wait for new topics comes to: the receiver, for the next wait.

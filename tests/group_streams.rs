@@ -1,0 +1,177 @@
+//! Groups over HTTP without a create step: streams, acknowledgements and reads, over real sockets.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::sse::Event;
+use common::{Serve, Server, Sse};
+use serde_json::{Value, json};
+
+fn produce(server: &Server, values: std::ops::Range<i64>) {
+    let records: Vec<Value> = values.map(|n| json!({"value": n, "partition": n % 2})).collect();
+    let answer = server.http().post("/topics/t", &json!({"records": records}));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+fn create(server: &Server) {
+    let answer =
+        server.http().post("/admin/topics", &json!({"topic_name": "t", "partitions_count": 2}));
+    assert_eq!(answer.status, 201, "{}", answer.text());
+}
+
+/// Reads on until an event of a name.
+fn until(stream: &mut Sse, name: &str) -> Event {
+    loop {
+        let event = stream.try_next().unwrap().expect("the stream ended");
+        if event.name == name {
+            return event;
+        }
+    }
+}
+
+fn value(event: &Event) -> i64 {
+    let record: Value = serde_json::from_str(&event.data).unwrap();
+    record["value"].as_i64().unwrap()
+}
+
+fn values(stream: &mut Sse, count: usize) -> Vec<i64> {
+    let mut values: Vec<i64> = (0..count).map(|_| value(&stream.record())).collect();
+    values.sort_unstable();
+    values
+}
+
+fn generation(event: &Event) -> i64 {
+    let data: Value = serde_json::from_str(&event.data).unwrap();
+    data["generation"].as_i64().unwrap()
+}
+
+/// What is committed, by an acknowledgement of what was acknowledged before.
+fn committed(server: &Server, member: &str, cursor: &str) -> i64 {
+    let path = format!("/consumers/g/acks?member={member}");
+    let answer = server.http().post(&path, &json!({"cursor": cursor})).json();
+    answer["acks"].as_array().unwrap().iter().map(|ack| ack["committed"].as_i64().unwrap()).sum()
+}
+
+#[test]
+fn a_stream_is_acknowledged_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Serve::on(dir.path()).start();
+    create(&server);
+    produce(&server, 0..10);
+    let path = "/consumers/g/stream?topics=t&from=earliest&member=m&ack=explicit&max_unacked=4";
+    let mut stream = Sse::open(server.http, path, &[]);
+    assert_eq!(stream.head.header("stream-member"), Some("m"));
+    let first = generation(&until(&mut stream, "assigned"));
+    let got = values(&mut stream, 4);
+    let last = stream.record_id();
+    // The window is full: the next event is a record only after this.
+    let acks = server.http().post("/consumers/g/acks?member=m", &json!({"cursor": last})).json();
+    assert_eq!(acks["acks"].as_array().unwrap().len(), 2, "{acks}");
+    let rest = values(&mut stream, 4);
+    assert!(got.iter().all(|n| !rest.contains(n)), "{got:?} {rest:?}");
+    drop(stream);
+    // Not acknowledged, so it comes again, in the same generation.
+    let mut stream = Sse::open(server.http, path, &[]);
+    assert_eq!(generation(&until(&mut stream, "assigned")), first);
+    let rest = values(&mut stream, 4);
+    assert!(got.iter().all(|n| !rest.contains(n)), "{got:?} {rest:?}");
+    let id = stream.record_id();
+    // A reconnect with Last-Event-ID acknowledges, and fences the connection before.
+    let mut newer = Sse::open(server.http, path, &[("last-event-id", &id)]);
+    let fault = until(&mut stream, "fault");
+    assert!(fault.data.contains("fenced"), "{}", fault.data);
+    let mut all = [got, rest, values(&mut newer, 2)].concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..10).collect::<Vec<_>>());
+    server.stop();
+}
+
+#[test]
+fn a_killed_server_keeps_members_and_acknowledgements() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Serve::on(dir.path()).start();
+    create(&server);
+    produce(&server, 0..6);
+    let path = "/consumers/g/stream?topics=t&from=earliest&member=m&ack=explicit";
+    let mut stream = Sse::open(server.http, path, &[]);
+    let before = generation(&until(&mut stream, "assigned"));
+    values(&mut stream, 6);
+    let id = stream.record_id();
+    server.kill();
+    let server = Serve::on(dir.path()).start();
+    produce(&server, 6..8);
+    let mut stream = Sse::open(server.http, path, &[("last-event-id", &id)]);
+    assert_eq!(generation(&until(&mut stream, "assigned")), before);
+    assert_eq!(values(&mut stream, 2), [6, 7]);
+    assert_eq!(committed(&server, "m", &id), 6);
+    let left = server.http().delete("/consumers/g/stream/m");
+    assert_eq!(left.status, 204);
+    assert!(until(&mut stream, "fault").data.contains("left"));
+    server.stop();
+}
+
+#[test]
+fn reads_by_cursor_repeat_and_survive() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Serve::on(dir.path()).start();
+    create(&server);
+    produce(&server, 0..10);
+    let read = |server: &Server, after: &str| {
+        let path =
+            format!("/consumers/g/records?topics=t&from=earliest&max=4&wait=20s&after={after}");
+        let answer = server.http().get(&path);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    };
+    let first = read(&server, "");
+    assert_eq!(read(&server, ""), first);
+    let cursor = first["cursor"].as_str().unwrap().to_owned();
+    let second = read(&server, &cursor);
+    assert_eq!(committed(&server, "records", &cursor), 4);
+    server.kill();
+    let server = Serve::on(dir.path()).start();
+    assert_eq!(read(&server, &cursor), second);
+    let third = read(&server, second["cursor"].as_str().unwrap());
+    let records = [&first, &second, &third].map(|page| page["records"].as_array().unwrap().clone());
+    let mut values: Vec<i64> =
+        records.concat().iter().map(|record| record["value"].as_i64().unwrap()).collect();
+    values.sort_unstable();
+    assert_eq!(values, (0..10).collect::<Vec<_>>());
+    server.stop();
+}
+
+#[test]
+fn refusals_say_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Serve::on(dir.path()).start();
+    create(&server);
+    for (path, status, part) in [
+        ("/consumers/g/stream", 400, "topics or pattern"),
+        ("/consumers/g/stream?topics=t&partitions=0", 400, "partitions is not possible"),
+        ("/consumers/g/stream?topics=t&until=end", 400, "until is not possible"),
+        ("/consumers/g/stream?topics=t&ack=x", 400, "ack 'x'"),
+        ("/consumers/g/stream?topics=t&max_unacked=0", 400, "max_unacked '0'"),
+        ("/consumers/g/stream?topics=t&ack_timeout=x", 400, "ack_timeout 'x'"),
+        ("/consumers/g/stream?topics=t&from=-5", 400, "from '-5'"),
+        ("/consumers/g/stream?topics=t&member=a&member=b", 400, "member 'b' is given twice"),
+        ("/consumers/g/stream?topics=t&colour=x", 400, "colour 'x'"),
+        ("/consumers/g/stream?pattern=(", 422, "pattern"),
+        ("/consumers/g/records?topics=t&after=x", 400, "after 'x'"),
+    ] {
+        let answer = server.http().get(path);
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+        assert!(answer.text().contains(part), "{path}: {}", answer.text());
+    }
+    for (path, body, status, part) in [
+        ("/consumers/g/acks", json!({"offsets": []}), 400, "member is missing"),
+        ("/consumers/g/acks?member=m", json!({}), 400, "cursor or offsets"),
+        ("/consumers/g/acks?member=m", json!({"cursor": "x"}), 400, "cursor 'x'"),
+        ("/consumers/g/acks?member=m", json!({"offsets": []}), 404, "member 'm'"),
+        ("/consumers/g/acks", json!({"colour": 1}), 422, "colour"),
+    ] {
+        let answer = server.http().post(path, &body);
+        assert_eq!(answer.status, status, "{path} {body}: {}", answer.text());
+        assert!(answer.text().contains(part), "{path}: {}", answer.text());
+    }
+    server.stop();
+}
