@@ -152,11 +152,11 @@ pub async fn list(State(state): State<AppState>, scope: Scope) -> V3Result<Respo
 pub async fn get(State(state): State<AppState>, scope: Scope) -> V3Result<Response> {
     let operations = authorized_operations(&scope)?;
     let topic = scope.topic(&state)?;
-    json_ok(KafkaTopic { authorized_operations: operations, ..describe(&scope, &topic) })
+    json_ok(&KafkaTopic { authorized_operations: operations, ..describe(&scope, &topic) })
 }
 
-fn json_ok(topic: KafkaTopic) -> V3Result<Response> {
-    Ok(json(&topic))
+fn json_ok(topic: &KafkaTopic) -> V3Result<Response> {
+    Ok(json(topic))
 }
 
 /// A topic to create.
@@ -236,7 +236,7 @@ pub async fn create(
     });
     let topic = describe(&scope, &*created.await.map_err(error::create_topic)?);
     if is_dry_run {
-        return json_ok(topic);
+        return json_ok(&topic);
     }
     let mut response = json_with(StatusCode::CREATED, &topic);
     // Links consist of checked hosts and percent-encoded segments, so they are header values.
@@ -302,7 +302,7 @@ pub async fn grow(
         partition_count: wanted.partitions_count,
         execution: Execution::Perform,
     });
-    json_ok(describe(&scope, &*grown.await?))
+    json_ok(&describe(&scope, &*grown.await?))
 }
 
 /// Deletes a topic and its records.
