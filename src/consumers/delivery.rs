@@ -8,7 +8,7 @@ use super::cut::{Budget, Range};
 use super::instance::Call;
 use super::poll::Turn;
 use super::positions::find_slot_mut;
-use super::settings::Format;
+use super::settings::{Format, Settings};
 use crate::base::ids::{Offset, PartitionId, TopicName, TopicPartition};
 use crate::protocol::record_batch::{BatchRecords, Record};
 
@@ -115,10 +115,47 @@ impl Delivery {
         self.budget.records == 0
     }
 
+    /// The settings of the instance.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.call.instance.settings
+    }
+
     /// The format of the instance.
     #[must_use]
     pub fn format(&self) -> Format {
         self.call.instance.settings.format
+    }
+
+    /// Counts only the first `count` records as delivered: those behind them come again.
+    pub fn confirm_first(mut self, count: usize) {
+        if count < self.budget.records {
+            self.keep_first(count);
+        }
+        self.confirm();
+    }
+
+    fn keep_first(&mut self, count: usize) {
+        // The first record of each partition that was not shown is where that one goes on.
+        let mut left_out: Vec<(&TopicPartition, Offset)> = Vec::new();
+        let mut shown = 0;
+        for batch in &self.batches {
+            let taken = batch.records().take(count.saturating_sub(shown)).count();
+            shown += taken;
+            let is_known = left_out.iter().any(|(partition, _)| **partition == batch.partition);
+            if let Some(record) = batch.records().nth(taken)
+                && !is_known
+            {
+                left_out.push((&batch.partition, record.offset));
+            }
+        }
+        for advance in &mut self.advances {
+            let stop = left_out.iter().find(|(partition, _)| **partition == advance.partition);
+            if let Some((_, offset)) = stop {
+                advance.to = *offset;
+            }
+        }
+        self.advances.retain(|advance| advance.to > advance.from);
     }
 
     /// Counts the records as delivered: positions move behind them, except where a seek or a

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::positions::Hold;
-use super::settings::{Assignor, Format, OffsetReset, Settings};
+use super::settings::{Assignor, Format, OffsetReset, OnDecodeError, Settings};
 use super::subscription::Subscription;
 use crate::base::ids::{Offset, PartitionId, TimestampMs, TopicName, TopicPartition};
 use crate::engine::log::Isolation;
@@ -73,6 +73,8 @@ struct SettingsDoc {
     fetch_min_bytes: usize,
     request_timeout_ms: Option<u64>,
     is_read_committed: bool,
+    #[serde(default)]
+    on_decode_error: OnDecodeError,
     assignors: Vec<Assignor>,
 }
 
@@ -175,6 +177,7 @@ impl From<&Settings> for SettingsDoc {
             fetch_min_bytes: settings.fetch_min_bytes,
             request_timeout_ms: settings.request_timeout.and_then(timeout_ms),
             is_read_committed: settings.isolation == Isolation::ReadCommitted,
+            on_decode_error: settings.on_decode_error,
             assignors: settings.assignors.clone(),
         }
     }
@@ -195,6 +198,7 @@ impl From<SettingsDoc> for Settings {
             fetch_min_bytes: document.fetch_min_bytes,
             request_timeout: document.request_timeout_ms.map(std::time::Duration::from_millis),
             isolation,
+            on_decode_error: document.on_decode_error,
             assignors: document.assignors,
         }
     }

@@ -58,7 +58,7 @@ pub use poll::PollRequest;
 pub use registry::Consumers;
 pub use settings::{
     ASSIGNED_PARTITIONS_MAX, Assignor, ConsumersOptions, Format, INSTANCE_NAME_BYTES_MAX,
-    NewInstance, OffsetReset, SUBSCRIPTION_TOPICS_MAX, Settings,
+    NewInstance, OffsetReset, OnDecodeError, SUBSCRIPTION_TOPICS_MAX, Settings,
 };
 
 pub use crate::engine::instances::InstanceKey;

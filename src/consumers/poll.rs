@@ -1,6 +1,7 @@
 //! A poll: wait for an assignment, for records, gather them, hand them out.
 //!
-//! A poll answers as soon as there is a record; the timeout bounds only the empty answer. It
+//! A poll answers as soon as there is a record, or as many bytes as the instance wants at least;
+//! the timeout bounds the answers that are empty or smaller. It
 //! sleeps on the watches of its partitions and on the instance's own changes and has no loop that
 //! asks again by time. What it gathered counts only if the instance is unchanged at the end: a
 //! rebalance or a seek in between makes it start over.
@@ -27,9 +28,6 @@ use crate::base::limits::{HTTP_POLL_BYTES_MAX, HTTP_WAIT_MAX};
 use crate::engine::instances::InstanceKey;
 use crate::engine::log::ReadError;
 use crate::protocol::record_batch::BatchRecords;
-
-/// How long a poll that has fewer bytes than `fetch.min.bytes` waits for more.
-const GATHER_WINDOW: Duration = Duration::from_millis(5);
 
 /// Opened batches that an instance keeps between polls.
 const KEPT_BATCHES_MAX: usize = 8;
@@ -140,7 +138,6 @@ impl<'a> Poll<'a> {
         mut deadline: Pin<&mut tokio::time::Sleep>,
     ) -> Result<(), ConsumerError> {
         let instance = self.call.instance.clone();
-        let mut window: Option<Pin<Box<tokio::time::Sleep>>> = None;
         loop {
             // Listens before it looks, so that no change falls between.
             let mut changed = pin!(instance.changed.notified());
@@ -159,22 +156,12 @@ impl<'a> Poll<'a> {
                 return Err(error);
             }
             let has_records = self.budget.records > 0;
-            if has_records && window.is_none() {
-                window = Some(Box::pin(tokio::time::sleep(GATHER_WINDOW)));
-            }
-            let gathered = async {
-                match &mut window {
-                    Some(window) => window.await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
                 () = self.shared.shutdown.stopping() => {
                     return if has_records { Ok(()) } else { Err(ConsumerError::ShuttingDown) };
                 }
                 () = deadline.as_mut() => break,
-                () = gathered => break,
                 () = changed => {}
                 () = wait_for_records(&self.cursors, self.is_joining) => {}
             }

@@ -59,6 +59,17 @@ pub enum OffsetReset {
     None,
 }
 
+/// What becomes of a record that is not in the instance's format (`on.decode.error`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDecodeError {
+    /// The poll fails, after what lies before the record was delivered; the record stays.
+    #[default]
+    Fail,
+    /// The record is delivered with the error and its raw bytes.
+    Data,
+}
+
 /// A rule by which a group's leader shares partitions out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -106,6 +117,8 @@ pub struct NewInstance {
     pub request_timeout_ms: Option<i64>,
     /// What the instance may see of open transactions.
     pub isolation: Isolation,
+    /// What becomes of records that are not in the format.
+    pub on_decode_error: OnDecodeError,
     /// The assignors it can follow, most wanted first; none takes range, then round robin.
     pub assignors: Vec<Assignor>,
 }
@@ -121,6 +134,7 @@ impl Default for NewInstance {
             fetch_min_bytes: None,
             request_timeout_ms: None,
             isolation: Isolation::ReadCommitted,
+            on_decode_error: OnDecodeError::default(),
             assignors: Vec::new(),
         }
     }
@@ -143,6 +157,8 @@ pub struct Settings {
     pub request_timeout: Option<Duration>,
     /// What the instance may see of open transactions.
     pub isolation: Isolation,
+    /// What becomes of records that are not in the format.
+    pub on_decode_error: OnDecodeError,
     /// The assignors it can follow, most wanted first; at least one.
     pub assignors: Vec<Assignor>,
 }
@@ -180,6 +196,7 @@ impl Settings {
             fetch_min_bytes: usize::try_from(min_bytes).unwrap_or(0),
             request_timeout: timeout.map(|timeout| timeout.min(limits::HTTP_WAIT_MAX)),
             isolation: new.isolation,
+            on_decode_error: new.on_decode_error,
             assignors,
         })
     }

@@ -18,6 +18,7 @@ pub mod openapi;
 pub mod plain;
 pub mod produce;
 pub mod query;
+mod reads;
 mod record;
 pub mod router;
 pub mod server;

@@ -13,7 +13,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::ApiError;
 use super::state::AppState;
-use super::{admin, health, media, members, observe, openapi, plain, stream, v2, v3, web};
+use super::{admin, health, media, members, observe, openapi, plain, reads, stream, v2, v3, web};
 
 /// What the specification says of itself.
 #[derive(OpenApi)]
@@ -70,6 +70,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(v3::routes())
         .merge(plain::routes())
         .merge(admin::routes())
+        .merge(reads::routes())
 }
 
 /// The specification as committed in `openapi/hydrant.json`.

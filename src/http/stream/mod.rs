@@ -18,7 +18,7 @@ mod frame;
 mod group;
 mod life;
 mod open_streams;
-mod params;
+pub(super) mod params;
 mod routes;
 mod source;
 mod sse;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::base::ids::{GroupId, PartitionId, TopicName, TopicPartition};
-use crate::consumers::{Assignor, Format, NewInstance, OffsetReset, Subscribe};
+use crate::consumers::{Assignor, Format, NewInstance, OffsetReset, OnDecodeError, Subscribe};
 use crate::engine::instances::InstanceKey;
 use crate::engine::log::Isolation;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
@@ -47,6 +47,11 @@ pub struct NewConsumer {
     #[serde(rename = "isolation.level")]
     #[schema(example = "read_uncommitted")]
     pub isolation_level: Option<String>,
+    /// `fail` (default): a record that is not in the format fails the poll; `data`: it comes with
+    /// `error` and its `raw` bytes.
+    #[serde(rename = "on.decode.error")]
+    #[schema(example = "fail")]
+    pub on_decode_error: Option<String>,
     /// `range`, `roundrobin`, or both with a comma, most wanted first.
     #[serde(rename = "partition.assignment.strategy")]
     #[schema(example = "range,roundrobin")]
@@ -200,6 +205,13 @@ fn new_instance(fields: &Map<String, Value>) -> ApiResult<NewInstance> {
             "read_uncommitted" => Isolation::ReadUncommitted,
             "read_committed" => Isolation::ReadCommitted,
             other => return Err(invalid_config("isolation.level", other)),
+        };
+    }
+    if let Some(rule) = setting(&["on.decode.error"]) {
+        new.on_decode_error = match text("on.decode.error", rule)?.as_str() {
+            "fail" => OnDecodeError::Fail,
+            "data" => OnDecodeError::Data,
+            other => return Err(invalid_config("on.decode.error", other)),
         };
     }
     if let Some(list) = setting(&["partition.assignment.strategy"]) {

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::base::ids::{Offset, PartitionId, TopicName};
 use crate::base::json;
-use crate::consumers::Format;
+use crate::consumers::{Format, OnDecodeError};
 use crate::protocol::record_batch::Record;
 
 /// A key or value that is not in the format of its reader.
@@ -22,6 +22,80 @@ pub struct Undecodable {
     pub offset: Offset,
     /// The format of the reader.
     pub format: &'static str,
+}
+
+/// What became of an array of records.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// Records that are in the array.
+    pub count: usize,
+    /// The record at which it ends too early.
+    pub stopped: Option<Undecodable>,
+}
+
+/// Appends the array of a v2 poll. A record that is not in the format ends the array, or is an
+/// element that holds the error and the raw bytes.
+pub fn array_into<'r>(
+    records: impl Iterator<Item = (&'r TopicName, PartitionId, Record<'r>)>,
+    format: Format,
+    on_error: OnDecodeError,
+    out: &mut Vec<u8>,
+) -> Encoded {
+    let mut encoded = Encoded { count: 0, stopped: None };
+    out.push(b'[');
+    for (topic, partition, record) in records {
+        let from = out.len();
+        if encoded.count > 0 {
+            out.push(b',');
+        }
+        let start = out.len();
+        if let Err(error) = record_into(topic, partition, &record, format, out) {
+            if on_error == OnDecodeError::Fail {
+                out.truncate(from);
+                encoded.stopped = Some(error);
+                break;
+            }
+            out.truncate(start);
+            undecodable_into(&error, &record, out);
+        }
+        encoded.count += 1;
+    }
+    out.push(b']');
+    encoded
+}
+
+/// Appends a record that is not in the format: neither key nor value, but both as base64.
+fn undecodable_into(error: &Undecodable, record: &Record<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"topic\":\"");
+    out.extend_from_slice(error.topic.as_bytes());
+    out.extend_from_slice(b"\",\"key\":null,\"value\":null,\"partition\":");
+    place_into(error.partition, record, out);
+    out.extend_from_slice(b",\"error\":");
+    json::string_into(&error.to_string(), out);
+    out.extend_from_slice(b",\"raw\":{\"key\":");
+    raw_into(record.key, out);
+    out.extend_from_slice(b",\"value\":");
+    raw_into(record.value, out);
+    out.extend_from_slice(b"}}");
+}
+
+/// Appends the number of the partition and all that follows it in every record.
+fn place_into(partition: PartitionId, record: &Record<'_>, out: &mut Vec<u8>) {
+    json::integer_into(partition, out);
+    out.extend_from_slice(b",\"offset\":");
+    json::integer_into(record.offset, out);
+    out.extend_from_slice(b",\"timestamp\":");
+    json::integer_into(record.timestamp, out);
+    if record.header_count() > 0 {
+        headers_into(record, out);
+    }
+}
+
+fn raw_into(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
+    match bytes {
+        None => out.extend_from_slice(b"null"),
+        Some(bytes) => base64_into(bytes, out),
+    }
 }
 
 /// Appends one record.
@@ -50,14 +124,7 @@ pub fn record_into(
     out.extend_from_slice(b",\"value\":");
     embed(record.value, format, out).ok_or_else(|| undecodable("value"))?;
     out.extend_from_slice(b",\"partition\":");
-    json::integer_into(partition, out);
-    out.extend_from_slice(b",\"offset\":");
-    json::integer_into(record.offset, out);
-    out.extend_from_slice(b",\"timestamp\":");
-    json::integer_into(record.timestamp, out);
-    if record.header_count() > 0 {
-        headers_into(record, out);
-    }
+    place_into(partition, record, out);
     out.push(b'}');
     Ok(())
 }
@@ -71,10 +138,7 @@ fn headers_into(record: &Record<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"key\":");
         json::string_into(&String::from_utf8_lossy(key), out);
         out.extend_from_slice(b",\"value\":");
-        match value {
-            None => out.extend_from_slice(b"null"),
-            Some(value) => base64_into(value, out),
-        }
+        raw_into(value, out);
         out.push(b'}');
     }
     out.push(b']');

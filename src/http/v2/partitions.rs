@@ -58,7 +58,7 @@ fn describe(state: &Inner, partition: PartitionId) -> PartitionInfo {
 }
 
 /// Finds the topic, and the partition by the text in the path.
-pub(super) fn find(
+pub(in crate::http) fn find(
     state: &Inner,
     topic: &str,
     partition: &str,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::consumers::instance_key;
-use super::encode::record_into;
+use super::encode::array_into;
 use super::produce::RecordHeader;
 use crate::consumers::{Delivery, Format, PollRequest};
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
@@ -95,9 +95,19 @@ pub async fn poll(
     let content_type = served.media_type();
     let answered = async {
         let delivery = state.consumers.poll(&key, request).await?;
-        let body = encode(&delivery, format)?;
-        delivery.confirm();
-        Ok(body)
+        let mut body = Vec::with_capacity(guess(&delivery, format));
+        let on_error = delivery.settings().on_decode_error;
+        let encoded = array_into(delivery.records(), format, on_error, &mut body);
+        match encoded.stopped {
+            Some(error) if encoded.count == 0 => {
+                Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, 40801, error.to_string()))
+            }
+            _ => {
+                // What follows a record that cannot be shown begins the next poll with it.
+                delivery.confirm_first(encoded.count);
+                Ok(body)
+            }
+        }
     };
     let body = answered.await.map_err(|error: ApiError| error.with_content_type(content_type))?;
     Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
@@ -117,19 +127,8 @@ const fn embedded(format: Format) -> Embedded {
     }
 }
 
-fn encode(delivery: &Delivery, format: Format) -> ApiResult<Vec<u8>> {
-    let payload =
-        if format == Format::Binary { delivery.bytes() / 3 * 4 } else { delivery.bytes() };
-    let mut out = Vec::with_capacity(payload + delivery.record_count() * RECORD_OVERHEAD_BYTES + 2);
-    out.push(b'[');
-    for (topic, partition, record) in delivery.records() {
-        if out.len() > 1 {
-            out.push(b',');
-        }
-        record_into(topic, partition, &record, format, &mut out).map_err(|error| {
-            ApiError::new(StatusCode::REQUEST_TIMEOUT, 40801, error.to_string())
-        })?;
-    }
-    out.push(b']');
-    Ok(out)
+fn guess(delivery: &Delivery, format: Format) -> usize {
+    let bytes = delivery.bytes();
+    let payload = if format == Format::Binary { bytes.div_ceil(3) * 4 } else { bytes };
+    payload + delivery.record_count() * RECORD_OVERHEAD_BYTES + 2
 }

@@ -15,8 +15,11 @@ mod subscription;
 
 pub(super) use self::accept::{EVENT_STREAM, check_accept};
 pub(super) use self::shape::{Data, Format, Ids, Shape};
+pub(in crate::http) use self::subscription::{
+    From, StartOffset, parse_from, parse_list, parse_offsets,
+};
 pub(super) use self::subscription::{
-    From, Named, OnGap, Overflow, Refusals, Resume, StartOffset, Subscription, Until,
+    Named, OnGap, Overflow, Refusals, Resume, Subscription, Until,
 };
 
 /// What became of a parameter.

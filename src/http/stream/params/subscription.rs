@@ -22,7 +22,7 @@ const HEARTBEAT_SECONDS: std::ops::RangeInclusive<u64> = 1..=60;
 
 /// Where a stream without a cursor begins.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in super::super) enum From {
+pub(in crate::http) enum From {
     /// At the end: only records still to come.
     #[default]
     Latest,
@@ -36,11 +36,11 @@ pub(in super::super) enum From {
 
 /// An offset at which one partition begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) struct StartOffset {
+pub(in crate::http) struct StartOffset {
     /// None where the stream has one topic, which needs no name.
-    pub(in super::super) topic: Option<String>,
-    pub(in super::super) partition: PartitionId,
-    pub(in super::super) offset: Offset,
+    pub(in crate::http) topic: Option<String>,
+    pub(in crate::http) partition: PartitionId,
+    pub(in crate::http) offset: Offset,
 }
 
 /// A position that a client names itself.
@@ -258,7 +258,7 @@ impl Subscription {
     }
 }
 
-fn parse_from(value: &str) -> Option<From> {
+pub(in crate::http) fn parse_from(value: &str) -> Option<From> {
     match value {
         "latest" => return Some(From::Latest),
         "earliest" => return Some(From::Earliest),
@@ -272,7 +272,7 @@ fn parse_from(value: &str) -> Option<From> {
 }
 
 /// Reads `P=O` or `TOPIC:P=O`, with commas between them; no topic has a colon in its name.
-fn parse_offsets(list: &str) -> Option<Vec<StartOffset>> {
+pub(in crate::http) fn parse_offsets(list: &str) -> Option<Vec<StartOffset>> {
     let parse = |item: &str| {
         let (place, offset) = item.trim().split_once('=')?;
         let (topic, partition) = match place.rsplit_once(':') {
@@ -301,7 +301,7 @@ fn parse_moment(text: &str) -> Option<TimestampMs> {
 }
 
 /// Reads partitions in any order; answers them in order and once each.
-fn parse_list(value: &str) -> Option<Vec<PartitionId>> {
+pub(in crate::http) fn parse_list(value: &str) -> Option<Vec<PartitionId>> {
     let parse = |text: &str| text.trim().parse::<PartitionId>().ok().filter(|p| *p >= 0);
     let mut list = value.split(',').map(parse).collect::<Option<Vec<_>>>()?;
     list.sort_unstable();
