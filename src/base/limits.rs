@@ -36,6 +36,24 @@ pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of request bodies that all HTTP connections together may hold in memory.
 pub const HTTP_INFLIGHT_BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// Longest pause within an HTTP request body that is read whole.
+pub const HTTP_BODY_IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// Longest time that an HTTP request body that is read whole may take.
+pub const HTTP_BODY_WAIT_MAX: Duration = Duration::from_secs(600);
+
+/// Longest target of an HTTP request, in bytes.
+pub const HTTP_URI_BYTES_MAX: usize = 16 * 1024;
+
+/// Names and values of the headers of one HTTP request, in bytes.
+pub const HTTP_HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// Headers of one HTTP request (hyper's default for HTTP/1.1, which needs no allocation).
+pub const HTTP_HEADERS_MAX: usize = 100;
+
+/// Clients whose request rate is remembered at once.
+pub const HTTP_RATE_CLIENTS_MAX: usize = 65_536;
+
 /// Records in one HTTP produce request.
 pub const HTTP_PRODUCE_RECORDS_MAX: usize = 100_000;
 

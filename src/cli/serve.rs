@@ -14,13 +14,17 @@ use super::server_settings;
 use crate::base::clock::{RealClock, SharedClock};
 use crate::base::limits;
 use crate::base::shutdown::Shutdown;
-use crate::config::{Config, ConfigFlags};
+use crate::config::{Config, ConfigFlags, HttpForwarded};
 use crate::consumers::{Consumers, ConsumersOptions};
 use crate::coordinator::group::GroupConfig;
 use crate::engine::embedded::{Embedded, EmbeddedOptions};
+use crate::http::around::rate::RateLimiter;
+use crate::http::around::request_id::RequestIds;
 use crate::http::body::BodyBudget;
+use crate::http::connections::Connections;
+use crate::http::link::Forwarded;
 use crate::http::server::ServeOptions;
-use crate::http::state::{Inner, Readiness, StreamsPerIp};
+use crate::http::state::{Compression, Inner, Readiness, StreamsPerIp};
 use crate::http::stream::StreamHub;
 use crate::http::{AppState, HttpMetrics, HttpOptions, StreamOptions, router, server};
 use crate::kafka::{self, KafkaMetrics, KafkaOptions};
@@ -126,7 +130,10 @@ fn http_door(
     );
     let streams = hub.clone();
     let serving = ServeOptions {
-        connections_max: limits::HTTP_CONNECTIONS_MAX,
+        connections: Connections {
+            max: limits::HTTP_CONNECTIONS_MAX,
+            max_per_client: config.http_connections_per_client,
+        },
         write_timeout: Duration::from_secs(config.http_write_timeout_s.max(1)),
         streams_end: Arc::new(move || streams.drain_spread()),
     };
@@ -142,6 +149,8 @@ fn http_door(
         readiness: readiness(embedded, doors),
         render_metrics: Arc::new(move || process.render(&status.status())),
         bodies: BodyBudget::default(),
+        rate: config.http_rate_limit.map(RateLimiter::new),
+        request_ids: RequestIds::default(),
         keyless_turn: AtomicU32::new(0),
     });
     HttpDoor { router: router::router(state), options: serving, metrics, kafka_metrics }
@@ -181,6 +190,13 @@ fn http_options(config: &Config, bound: SocketAddr, kafka: &KafkaOptions) -> Htt
         kafka_port: kafka.advertised_port,
         cors_origins: config.cors_origins.clone(),
         produce_batch_entries_max: config.produce_batch_entries_max,
+        advertised: config.http_advertised.clone(),
+        forwarded: match config.http_forwarded {
+            HttpForwarded::Ignore => Forwarded::Ignored,
+            HttpForwarded::Links => Forwarded::Links,
+            HttpForwarded::All => Forwarded::All,
+        },
+        compression: if config.http_compression { Compression::Accepted } else { Compression::Off },
     }
 }
 

@@ -4,9 +4,10 @@
 //! Every key can be set in three ways with one meaning: `--data-dir`, `HYDRANT_DATA_DIR`, and
 //! `data_dir` in the TOML file that `--config` names. Unknown keys in the file are errors.
 
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,16 @@ pub struct Config {
     pub kafka_addr: String,
     /// Address that Kafka clients are told to use; the bound one if absent.
     pub kafka_advertised: Option<String>,
+    /// URL of the HTTP door in links, whatever requests say; what requests say if absent.
+    pub http_advertised: Option<String>,
+    /// Which `Forwarded` and `X-Forwarded-*` headers are believed.
+    pub http_forwarded: HttpForwarded,
+    /// Pack answers for clients that accept it.
+    pub http_compression: bool,
+    /// Requests a second that one client may send; no limit if absent.
+    pub http_rate_limit: Option<NonZeroU32>,
+    /// HTTP connections that one client may have open; no limit if absent.
+    pub http_connections_per_client: Option<NonZeroUsize>,
     /// Create topics when metadata of an unknown one is asked for.
     pub auto_create_topics: bool,
     /// Partitions of a topic whose creator named no number.
@@ -57,6 +68,18 @@ pub struct Config {
     pub worker_threads: Option<usize>,
 }
 
+/// Which headers of proxies are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum HttpForwarded {
+    /// None.
+    Ignore,
+    /// Those that say where the server is, in links to it.
+    Links,
+    /// Also those that say who the client is, in limits by client.
+    All,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -64,6 +87,11 @@ impl Default for Config {
             http_addr: "127.0.0.1:8082".to_owned(),
             kafka_addr: "127.0.0.1:9092".to_owned(),
             kafka_advertised: None,
+            http_advertised: None,
+            http_forwarded: HttpForwarded::Links,
+            http_compression: true,
+            http_rate_limit: None,
+            http_connections_per_client: None,
             auto_create_topics: false,
             num_partitions: 4,
             group_initial_rebalance_delay_ms: 0,
@@ -106,6 +134,26 @@ pub struct ConfigFlags {
     #[arg(long, value_name = "HOST:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kafka_advertised: Option<String>,
+    /// URL of the HTTP door in links to itself [default: as requests and proxies name it].
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_advertised: Option<String>,
+    /// Which Forwarded and X-Forwarded headers are believed [default: links].
+    #[arg(long, value_name = "WHICH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_forwarded: Option<HttpForwarded>,
+    /// Pack answers for clients that accept gzip or zstd [default: true].
+    #[arg(long, value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_compression: Option<bool>,
+    /// Requests a second that one client may send [default: no limit].
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_rate_limit: Option<NonZeroU32>,
+    /// HTTP connections that one client may have open [default: no limit].
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_connections_per_client: Option<NonZeroUsize>,
     /// Create topics when metadata of an unknown one is asked for [default: false].
     #[arg(long, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -234,6 +282,19 @@ impl Config {
                 reason: "is not between 1 and 60",
             });
         }
+        if let Some(url) = &self.http_advertised {
+            let uri = url.parse::<http::Uri>().ok();
+            let is_base = uri.is_some_and(|uri| {
+                matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none()
+            });
+            if !is_base {
+                return Err(ConfigError::Nonsense {
+                    name: "http_advertised",
+                    value: url.clone(),
+                    reason: "is not an http or https URL without a query",
+                });
+            }
+        }
         Ok(())
     }
 }
@@ -289,5 +350,11 @@ mod tests {
         assert!(matches!(Config::load(&missing), Err(ConfigError::NoFile(_))));
         let nonsense = ConfigFlags { num_partitions: Some(0), ..ConfigFlags::default() };
         assert!(Config::load(&nonsense).unwrap_err().to_string().contains("num_partitions '0'"));
+        for url in ["example.org:80", "ftp://x", "http://x/?a=1"] {
+            let flags =
+                ConfigFlags { http_advertised: Some(url.to_owned()), ..ConfigFlags::default() };
+            let refused = Config::load(&flags).unwrap_err().to_string();
+            assert!(refused.contains(&format!("http_advertised '{url}'")), "{refused}");
+        }
     }
 }

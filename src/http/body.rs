@@ -8,9 +8,12 @@ use http::StatusCode;
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
-use super::error::{ApiError, ApiResult};
-use crate::base::limits::{HTTP_BODY_BYTES_MAX, HTTP_INFLIGHT_BODY_BYTES_MAX};
+use super::error::{ApiError, ApiResult, Limit};
+use crate::base::limits::{
+    HTTP_BODY_BYTES_MAX, HTTP_BODY_IDLE_MAX, HTTP_BODY_WAIT_MAX, HTTP_INFLIGHT_BODY_BYTES_MAX,
+};
 
 /// Bytes that a request may hold without asking for room.
 const FREE_BYTES: usize = 64 * 1024;
@@ -82,7 +85,9 @@ impl std::ops::Deref for BodyBytes {
 /// body, or sends it slowly, keeps nobody else from sending.
 ///
 /// # Errors
-/// 413 over [`HTTP_BODY_BYTES_MAX`], 400 when the client breaks off, 503 when there is no room.
+/// 413 over [`HTTP_BODY_BYTES_MAX`] (of the plain body when it comes packed), 400 when the client
+/// breaks off or the packing is damaged, 408 when the body stops arriving or takes too long, 503
+/// when there is no room.
 ///
 /// # Cancel safety
 /// What was read is lost; the request is over then anyway.
@@ -94,7 +99,11 @@ pub async fn read(budget: &BodyBudget, mut body: Body) -> ApiResult<BodyBytes> {
     let mut frames = Vec::new();
     let mut total = 0;
     let mut room = budget.room();
-    while let Some(frame) = body.frame().await {
+    let last = Instant::now() + HTTP_BODY_WAIT_MAX;
+    loop {
+        let deadline = last.min(Instant::now() + HTTP_BODY_IDLE_MAX);
+        let frame = tokio::time::timeout_at(deadline, body.frame()).await;
+        let Some(frame) = frame.map_err(|_| too_slow())? else { break };
         let broken = |error| ApiError::bad_request(format!("body cannot be read: {error}"));
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
         total += data.len();
@@ -126,7 +135,18 @@ fn no_room() -> ApiError {
 
 fn too_large() -> ApiError {
     let message = format!("body is larger than {HTTP_BODY_BYTES_MAX} bytes");
-    ApiError::status(StatusCode::PAYLOAD_TOO_LARGE, message)
+    let max = HTTP_BODY_BYTES_MAX as u64;
+    let limit = Limit { name: "body", max, unit: "content-bytes" };
+    ApiError::status(StatusCode::PAYLOAD_TOO_LARGE, message).with_limit(limit)
+}
+
+fn too_slow() -> ApiError {
+    let message = format!(
+        "body did not arrive: a pause may last {} s and the whole {} s",
+        HTTP_BODY_IDLE_MAX.as_secs(),
+        HTTP_BODY_WAIT_MAX.as_secs()
+    );
+    ApiError::status(StatusCode::REQUEST_TIMEOUT, message)
 }
 
 /// Parses a JSON body.

@@ -4,7 +4,7 @@
 //! the cause. Every engine error becomes HTTP here and nowhere else; the matches are exhaustive.
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -26,6 +26,9 @@ pub struct ErrorBody {
     pub message: String,
 }
 
+/// The header of limits.
+pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
 /// An error on its way to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
@@ -37,6 +40,26 @@ pub struct ApiError {
     pub message: String,
     /// Media type of the body.
     pub content_type: &'static str,
+    /// The limit that was met, for the headers.
+    pub limit: Option<Limit>,
+}
+
+/// A limit as machines read it: `RateLimit-Policy` of the draft of that name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Its name.
+    pub name: &'static str,
+    /// The most that is accepted.
+    pub max: u64,
+    /// What is counted: `requests`, `content-bytes` or `concurrent-requests`.
+    pub unit: &'static str,
+}
+
+impl Limit {
+    fn header(self) -> Option<HeaderValue> {
+        let text = format!("\"{}\";q={};qu=\"{}\"", self.name, self.max, self.unit);
+        HeaderValue::try_from(text).ok()
+    }
 }
 
 /// What handlers return.
@@ -46,7 +69,8 @@ impl ApiError {
     /// An error whose code says more than its status.
     #[must_use]
     pub fn new(status: StatusCode, code: u32, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), content_type: media::KAFKA_V2_JSON }
+        let content_type = media::KAFKA_V2_JSON;
+        Self { status, code, message: message.into(), content_type, limit: None }
     }
 
     /// An error whose code is its status.
@@ -93,6 +117,13 @@ impl ApiError {
         self
     }
 
+    /// Names the limit that was met.
+    #[must_use]
+    pub const fn with_limit(mut self, limit: Limit) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
     /// The body.
     #[must_use]
     pub fn body(&self) -> ErrorBody {
@@ -106,8 +137,12 @@ impl IntoResponse for ApiError {
         let content_type = HeaderValue::from_static(self.content_type);
         let mut response =
             (self.status, [(header::CONTENT_TYPE, content_type)], body).into_response();
+        let headers = response.headers_mut();
         if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Some(policy) = self.limit.and_then(Limit::header) {
+            headers.insert(RATELIMIT_POLICY, policy);
         }
         response
     }

@@ -5,7 +5,11 @@
 //! wire protocol and never calls `kafka/`, `log/`, `store/` or `coordinator/`.
 
 pub mod admin;
+pub mod around;
 pub mod body;
+pub mod connections;
+pub mod cors;
+pub mod encoding;
 pub mod error;
 pub mod groups;
 pub mod health;
@@ -28,6 +32,7 @@ pub mod stream;
 pub mod time;
 pub mod v2;
 pub mod v3;
+mod wire;
 
 pub use metrics::HttpMetrics;
 pub use state::{AppState, HttpOptions, StreamOptions};

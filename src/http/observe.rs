@@ -9,6 +9,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Instrument;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use super::around::{self, request_id};
 use super::metrics::RequestLabels;
 use super::state::AppState;
 
@@ -20,20 +21,27 @@ pub async fn observe(State(state): State<AppState>, request: Request, next: Next
     let method = method_name(request.method());
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
-    let span = tracing::debug_span!("http_request", otel.kind = "server", method, route);
-    let response = if span.is_disabled() {
-        next.run(request).await
+    let id = state.request_ids.take(request.headers());
+    let request_id = id.to_str().unwrap_or_default();
+    let span =
+        tracing::debug_span!("http_request", otel.kind = "server", method, route, request_id);
+    let mut response = if span.is_disabled() {
+        around::run(&state, request, next).await
     } else {
         let parent = TraceContextPropagator::new().extract(&Headers(request.headers()));
         // Without a parent, or without an exporter, the span simply has none.
         let _no_parent = span.set_parent(parent);
-        next.run(request).instrument(span).await
+        around::run(&state, request, next).instrument(span).await
     };
     let seconds = started.elapsed().as_secs_f64();
     let status = response.status().as_u16();
-    tracing::debug!(method, route, status, seconds, "http request");
+    tracing::debug!(method, route, status, seconds, request_id, "http request");
+    if response.status().is_server_error() {
+        tracing::warn!(method, route, status, request_id, "http request failed");
+    }
     state.metrics.request_seconds.observe(seconds);
     state.metrics.requests.get_or_create(&RequestLabels { route, method, status }).inc();
+    response.headers_mut().insert(request_id::HEADER, id);
     response
 }
 

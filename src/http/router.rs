@@ -3,8 +3,7 @@
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use http::{Method, StatusCode, Uri, header};
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Specification;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,7 +12,9 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::ApiError;
 use super::state::AppState;
-use super::{admin, health, media, members, observe, openapi, plain, reads, stream, v2, v3, web};
+use super::{
+    admin, cors, health, media, members, observe, openapi, plain, reads, stream, v2, v3, web,
+};
 
 /// What the specification says of itself.
 #[derive(OpenApi)]
@@ -91,7 +92,7 @@ pub fn specification_3_0() -> serde_json::Value {
 pub fn router(state: AppState) -> Router {
     let (router, _) = routes().split_for_parts();
     let older = axum::Json(specification_3_0());
-    let cors = cors(&state.options.cors_origins);
+    let cors = cors::layer(&state.options.cors_origins);
     let docs = SwaggerUi::new("/docs").url("/openapi.json", specification());
     let (embedded_v3, _) = v3::routes().split_for_parts();
     let router = router
@@ -103,7 +104,7 @@ pub fn router(state: AppState) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(state.clone(), observe::observe));
     let router = match cors {
-        Some(cors) => router.layer(cors),
+        Some(cors) => router.layer(cors).layer(axum::middleware::from_fn(cors::allow_families)),
         None => router,
     };
     router.with_state(state)
@@ -119,9 +120,14 @@ async fn not_found(State(_): State<AppState>, method: Method, uri: Uri) -> ApiEr
     ApiError::status(StatusCode::NOT_FOUND, message).with_content_type(error_type(&uri))
 }
 
-async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
+/// The framework adds which methods are, in `Allow`; that is all that OPTIONS asks for.
+async fn method_not_allowed(method: Method, uri: Uri) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     let message = format!("{method} is not allowed on {}", uri.path());
-    ApiError::status(StatusCode::METHOD_NOT_ALLOWED, message).with_content_type(error_type(&uri))
+    let error = ApiError::status(StatusCode::METHOD_NOT_ALLOWED, message);
+    error.with_content_type(error_type(&uri)).into_response()
 }
 
 /// The media type of errors that no handler answers: v3 speaks plain JSON.
@@ -129,28 +135,4 @@ fn error_type(uri: &Uri) -> &'static str {
     let path = uri.path();
     let is_v3 = path.strip_prefix("/kafka").unwrap_or(path).starts_with("/v3/");
     if is_v3 { media::JSON } else { media::KAFKA_V2_JSON }
-}
-
-/// Browsers may call from the listed origins; without any there is no CORS.
-fn cors(origins: &[String]) -> Option<CorsLayer> {
-    if origins.is_empty() {
-        return None;
-    }
-    let allowed = if origins.iter().any(|origin| origin == "*") {
-        AllowOrigin::any()
-    } else {
-        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
-    };
-    let own = ["last-event-id", "idempotency-key", "traceparent", "tracestate"];
-    let exposed = ["stream-id", "stream-resume", "stream-cursor"].map(HeaderName::from_static);
-    let mut request_headers = vec![header::AUTHORIZATION, header::CONTENT_TYPE, header::ACCEPT];
-    request_headers.extend(own.map(HeaderName::from_static));
-    Some(
-        CorsLayer::new()
-            .allow_origin(allowed)
-            .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-            .allow_headers(request_headers)
-            .expose_headers(exposed)
-            .max_age(std::time::Duration::from_secs(7200)),
-    )
 }

@@ -10,15 +10,23 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
+use super::connections::{self, Connections, Permits};
 use super::metrics::HttpMetrics;
 use super::stall::StallGuard;
+use super::wire::Wire;
 use crate::base::shutdown::Shutdown;
 
 /// A client must send the head of a request within this time.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Headers that a request over HTTP/2 may have, in bytes as that protocol counts them: with 32
+/// more for each. The handlers' own limit is below it and answers better.
+const HEAD_BYTES_MAX: u32 = 128 * 1024;
+
+/// Requests that one HTTP/2 connection may have open at once, live streams among them.
+const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 
 /// What a connection has begun must be done this long after the server was told to stop and its
 /// live streams have ended. Reads that wait for records end by themselves before.
@@ -32,7 +40,7 @@ const WRITE_BUFFER_BYTES: usize = 128 * 1024;
 #[derive(Clone)]
 pub struct ServeOptions {
     /// Connections open at once.
-    pub connections_max: usize,
+    pub connections: Connections,
     /// A client that takes no byte for this long although there are some is given up.
     pub write_timeout: Duration,
     /// Asked once the server stops: how long live streams take to end.
@@ -42,7 +50,7 @@ pub struct ServeOptions {
 impl std::fmt::Debug for ServeOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ServeOptions")
-            .field("connections_max", &self.connections_max)
+            .field("connections", &self.connections)
             .field("write_timeout", &self.write_timeout)
             .finish_non_exhaustive()
     }
@@ -66,8 +74,7 @@ pub async fn serve(
     metrics: Arc<HttpMetrics>,
     shutdown: Shutdown,
 ) {
-    let connections_max = options.connections_max;
-    let permits = Arc::new(Semaphore::new(connections_max));
+    let permits = Permits::new(options.connections);
     loop {
         let accepted = tokio::select! {
             () = shutdown.stopping() => return,
@@ -81,9 +88,13 @@ pub async fn serve(
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-            tracing::warn!(connections_max, "http connection refused, there are too many");
-            continue;
+        let permit = match permits.take(peer.ip()) {
+            Ok(permit) => permit,
+            Err(refused) => {
+                tracing::warn!(%peer, reason = refused.message, "http connection refused");
+                connections::refuse(stream, &refused);
+                continue;
+            }
         };
         let (router, metrics, stop) = (router.clone(), Arc::clone(&metrics), shutdown.clone());
         let options = options.clone();
@@ -119,10 +130,12 @@ async fn serve_connection(
     builder
         .http2()
         .timer(TokioTimer::new())
+        .max_header_list_size(HEAD_BYTES_MAX)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
     let stream = StallGuard::new(stream, options.write_timeout);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection(Wire::new(TokioIo::new(stream)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use super::around::rate::RateLimiter;
+use super::around::request_id::RequestIds;
 use super::body::BodyBudget;
+use super::link::Forwarded;
 use super::metrics::HttpMetrics;
 use super::stream::StreamHub;
 use crate::base::clock::SharedClock;
@@ -31,6 +34,36 @@ pub struct HttpOptions {
     pub cors_origins: Vec<String>,
     /// Records of one v3 produce batch (kafka-rest's `api.v3.produce.batch.maximum.entries`).
     pub produce_batch_entries_max: usize,
+    /// What to put before our paths in links, whatever requests say.
+    pub advertised: Option<String>,
+    /// Which words of proxies are believed.
+    pub forwarded: Forwarded,
+    /// Whether answers are packed for clients that accept it.
+    pub compression: Compression,
+}
+
+/// Whether answers are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Where the client accepts it and the answer is worth it.
+    Accepted,
+    /// Never.
+    Off,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            authority: "127.0.0.1:8082".to_owned(),
+            kafka_host: "127.0.0.1".to_owned(),
+            kafka_port: 9092,
+            cors_origins: Vec::new(),
+            produce_batch_entries_max: 1000,
+            advertised: None,
+            forwarded: Forwarded::Links,
+            compression: Compression::Accepted,
+        }
+    }
 }
 
 /// Settings of live streams.
@@ -107,6 +140,10 @@ pub struct Inner {
     pub render_metrics: RenderMetrics,
     /// Room for request bodies.
     pub bodies: BodyBudget,
+    /// Ids of requests that come without one.
+    pub request_ids: RequestIds,
+    /// How many requests a client may send, if that is limited.
+    pub rate: Option<RateLimiter>,
     /// Where the next request without keys goes: a request's keyless records stay together, and
     /// requests take turns.
     pub keyless_turn: AtomicU32,

@@ -159,7 +159,7 @@ pub async fn create(
     let fields: Map<String, Value> = body::parse_optional(&bytes)?;
     let new = new_instance(&fields)?;
     let created = state.consumers.create(GroupId::from(group.as_str()), new).await?;
-    let base = link::base(&uri, &headers, &state.options.authority);
+    let base = link::base(&uri, &headers, &state.options);
     let (group, name) = (link::segment(created.group.as_str()), link::segment(&created.name));
     let answer = CreatedConsumer {
         instance_id: created.name,
@@ -174,7 +174,9 @@ fn new_instance(fields: &Map<String, Value>) -> ApiResult<NewInstance> {
     let setting =
         |names: &[&str]| names.iter().find_map(|n| fields.get(*n)).filter(|v| !v.is_null());
     if let Some(name) = setting(&["id", "name"]) {
-        new.name = Some(text("name", name)?);
+        let text = name.as_str().map(str::to_owned);
+        let invalid = || ApiError::unprocessable(format!("name '{name}' is not a string"));
+        new.name = Some(text.ok_or_else(invalid)?);
     }
     if let Some(format) = setting(&["format"]) {
         new.format = parse_format(&text("format", format)?)?;

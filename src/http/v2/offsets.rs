@@ -151,6 +151,8 @@ fn commits(state: &AppState, offsets: Vec<PartitionOffset>) -> ApiResult<Vec<Off
     responses(
         (status = 200, body = Offsets, description = "Partitions without a committed offset are left out",
             content_type = "application/vnd.kafka.v2+json"),
+        (status = 422, body = ErrorBody, description = "A topic's name is not valid",
+            content_type = "application/vnd.kafka.v2+json"),
         (status = 404, body = ErrorBody, description = "40403: no such instance",
             content_type = "application/vnd.kafka.v2+json"),
     )

@@ -33,7 +33,7 @@ impl FromRequestParts<AppState> for Scope {
         let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
         let is_embedded =
             uri.path().strip_prefix(EMBEDDED_PREFIX).is_some_and(|rest| rest.starts_with("/v3/"));
-        let mut base = link::base(uri, &parts.headers, &state.options.authority);
+        let mut base = link::base(uri, &parts.headers, &state.options);
         if is_embedded {
             base.push_str(EMBEDDED_PREFIX);
         }
