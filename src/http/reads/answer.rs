@@ -119,7 +119,7 @@ impl Asked<'_> {
 
     /// `<URL>; rel="next"`: the same request, after the cursor.
     fn link(&self, next: &[u8]) -> String {
-        let base = link::base(self.uri, self.headers, &self.state.options.authority);
+        let base = link::base(self.uri, self.headers, &self.state.options);
         let mut url = format!("{base}{}?after={}", self.uri.path(), String::from_utf8_lossy(next));
         for pair in self.uri.query().unwrap_or_default().split('&') {
             let name = pair.split('=').next().unwrap_or_default();
