@@ -172,6 +172,56 @@ fn every_way_to_produce_that_is_answered_as_a_whole_takes_a_key() {
     assert_eq!(stream.status, 400, "{stream}");
 }
 
+/// Sends one record numbered by a producer.
+fn numbered(server: &Server, epoch: i32, seq: i32, value: &str) -> Answer {
+    let (epoch, seq) = (epoch.to_string(), seq.to_string());
+    let headers = [
+        ("content-type", "application/json"),
+        ("producer-id", "till-7"),
+        ("producer-epoch", epoch.as_str()),
+        ("producer-seq", seq.as_str()),
+    ];
+    let body = json!({ "records": [{ "value": value }] }).to_string();
+    server.http().send("POST", "/topics/left", &headers, body.as_bytes()).unwrap()
+}
+
+#[test]
+fn numbered_records_count_once_in_order_and_old_epochs_are_fenced() {
+    let (dir, server) = server();
+    let first = numbered(&server, 0, 0, "a");
+    assert_eq!(first.status, 200, "{first}");
+    let second = numbered(&server, 0, 1, "b");
+    assert_eq!(second.json()["offsets"][0]["offset"], 1, "{second}");
+    let again = numbered(&server, 0, 0, "a");
+    assert_eq!((again.status, again.text()), (200, first.text()));
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    let gap = numbered(&server, 0, 5, "f");
+    assert_eq!(gap.status, 409, "{gap}");
+    assert!(gap.text().contains("2 is expected"), "{gap}");
+    server.kill();
+    // The log itself remembers.
+    let server = Server::on(dir.path());
+    assert_eq!(numbered(&server, 0, 1, "b").text(), second.text());
+    assert_eq!(numbered(&server, 1, 0, "c").status, 200);
+    let fenced = numbered(&server, 0, 2, "d");
+    assert_eq!(fenced.status, 403, "{fenced}");
+    let expected = [("a", 1), ("b", 1), ("c", 1)].map(|(value, count)| (value.to_owned(), count));
+    assert_eq!(counts(&server, "g", "read_committed")["left"], expected.into());
+    let headers = [("producer-id", "till-7"), ("producer-epoch", "1")];
+    let answer = server.http().send("POST", "/topics/left/records", &headers, b"x").unwrap();
+    assert_eq!(answer.status, 400, "{answer}");
+    let many = [
+        ("producer-id", "till-7"),
+        ("producer-epoch", "1"),
+        ("producer-seq", "1"),
+        ("content-type", "application/json"),
+    ];
+    let records = json!({ "records": [{ "partition": 0 }, { "partition": 1 }] }).to_string();
+    let answer = server.http().send("POST", "/topics/left", &many, records.as_bytes()).unwrap();
+    assert_eq!(answer.status, 400, "{answer}");
+    assert!(answer.text().contains("one batch of one partition, not 2"), "{answer}");
+}
+
 #[test]
 fn a_marker_takes_an_offset_and_is_never_delivered() {
     let (_dir, server) = server();

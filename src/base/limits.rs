@@ -105,5 +105,8 @@ pub const IDEMPOTENCY_KEYS_MAX: usize = 200_000;
 /// Bytes of idempotency keys and the answers that are kept of them.
 pub const IDEMPOTENCY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Producers that have names; names are kept for good.
+pub const PRODUCER_NAMES_MAX: usize = 100_000;
+
 /// Producer states kept per partition.
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 100_000;

@@ -343,6 +343,10 @@ impl crate::engine::Configs for FakeEngine {
 }
 
 impl crate::engine::Producers for FakeEngine {
+    fn named(&self, _: &str) -> BoxFuture<Result<i64, crate::engine::producers::ProducerIdError>> {
+        Box::pin(std::future::ready(Ok(1)))
+    }
+
     fn init_producer_id(
         &self,
         _: Option<String>,

@@ -32,6 +32,8 @@ pub struct Receipt {
     pub log_append_time: TimestampMs,
     /// First readable offset of the partition.
     pub log_start_offset: Offset,
+    /// An idempotent producer had it appended before; this is where it went then.
+    pub is_duplicate: bool,
 }
 
 /// Why a batch was not appended.
@@ -72,11 +74,21 @@ pub enum AppendError {
         wanted: i32,
     },
     /// The idempotent producer's sequence has a gap.
-    #[error("{0}")]
-    OutOfOrderSequence(String),
+    #[error("sequence {sequence} came where {expected} follows")]
+    OutOfOrderSequence {
+        /// What came.
+        sequence: i32,
+        /// What would have followed.
+        expected: i32,
+    },
     /// The idempotent producer's epoch is stale.
-    #[error("{0}")]
-    InvalidProducerEpoch(String),
+    #[error("epoch {epoch} came after epoch {current}")]
+    InvalidProducerEpoch {
+        /// What came.
+        epoch: i16,
+        /// The newest one seen.
+        current: i16,
+    },
     /// The disk refused.
     #[error("storage failed: {0}")]
     Storage(String),

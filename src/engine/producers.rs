@@ -17,6 +17,9 @@ pub enum ProducerIdError {
     /// Transactions are not offered.
     #[error("transactional id '{0}': transactions are not supported")]
     TransactionsUnsupported(String),
+    /// Too many producers have names.
+    #[error("{0} producers have names, as many as may")]
+    TooManyNames(usize),
     /// The disk refused.
     #[error("storage failed: {0}")]
     Storage(String),
@@ -32,4 +35,10 @@ pub trait Producers: Send + Sync + 'static {
         &self,
         transactional_id: Option<String>,
     ) -> BoxFuture<Result<ProducerIdentity, ProducerIdError>>;
+
+    /// Finds the producer id of a name, or gives it one for good.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may or may not leave the name with an id.
+    fn named(&self, name: &str) -> BoxFuture<Result<i64, ProducerIdError>>;
 }

@@ -13,6 +13,7 @@ use crate::consumers::ConsumerError;
 use crate::engine::configs::AlterConfigsError;
 use crate::engine::groups::{CommitRefusal, DeleteOffsetRefusal, GroupError};
 use crate::engine::log::{AppendError, DeleteRecordsError, ReadError};
+use crate::engine::producers::ProducerIdError;
 use crate::engine::topics::{CreatePartitionsError, CreateTopicError, DeleteTopicError};
 
 /// Body of every error.
@@ -174,7 +175,7 @@ impl From<AppendError> for ApiError {
             AppendError::NotEnoughReplicas { .. } | AppendError::Storage(_) => {
                 internal(KAFKA_RETRIABLE_ERROR, message)
             }
-            AppendError::OutOfOrderSequence(_) | AppendError::InvalidProducerEpoch(_) => {
+            AppendError::OutOfOrderSequence { .. } | AppendError::InvalidProducerEpoch { .. } => {
                 internal(KAFKA_ERROR, message)
             }
         }
@@ -208,6 +209,19 @@ impl From<DeleteRecordsError> for ApiError {
                 Self::new(StatusCode::BAD_REQUEST, KAFKA_BAD_REQUEST, message)
             }
             DeleteRecordsError::Storage(_) => internal(KAFKA_RETRIABLE_ERROR, message),
+        }
+    }
+}
+
+impl From<ProducerIdError> for ApiError {
+    fn from(error: ProducerIdError) -> Self {
+        let message = error.to_string();
+        match error {
+            ProducerIdError::TransactionsUnsupported(_) => Self::unprocessable(message),
+            ProducerIdError::TooManyNames(_) => {
+                Self::status(StatusCode::TOO_MANY_REQUESTS, message)
+            }
+            ProducerIdError::Storage(_) => internal(KAFKA_RETRIABLE_ERROR, message),
         }
     }
 }

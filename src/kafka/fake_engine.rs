@@ -183,7 +183,7 @@ impl Log for FakeLog {
             let base_offset = Offset::try_from(partition.batches.len()).unwrap();
             partition.batches.push(append.batch);
             partition.high_watermark.send_replace(base_offset + 1);
-            Receipt { base_offset, log_append_time: -1, log_start_offset: 0 }
+            Receipt { base_offset, log_append_time: -1, log_start_offset: 0, is_duplicate: false }
         });
         let receipt = appended.map_err(|_| AppendError::UnknownPartition {
             topic: append.topic.as_str().to_owned(),
@@ -460,6 +460,10 @@ impl Groups for FakeGroups {
 struct FakeProducers;
 
 impl Producers for FakeProducers {
+    fn named(&self, _: &str) -> BoxFuture<Result<i64, crate::engine::producers::ProducerIdError>> {
+        Box::pin(std::future::ready(Ok(1)))
+    }
+
     fn init_producer_id(
         &self,
         transactional_id: Option<String>,

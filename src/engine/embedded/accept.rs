@@ -74,11 +74,11 @@ fn check(
 #[allow(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
 pub(super) fn append_error(error: log::AppendError) -> AppendError {
     match error {
-        log::AppendError::Sequence(error @ SequenceError::OutOfOrder { .. }) => {
-            AppendError::OutOfOrderSequence(error.to_string())
+        log::AppendError::Sequence(SequenceError::OutOfOrder { sequence, expected, .. }) => {
+            AppendError::OutOfOrderSequence { sequence, expected }
         }
-        log::AppendError::Sequence(error @ SequenceError::StaleEpoch { .. }) => {
-            AppendError::InvalidProducerEpoch(error.to_string())
+        log::AppendError::Sequence(SequenceError::StaleEpoch { epoch, current, .. }) => {
+            AppendError::InvalidProducerEpoch { epoch, current }
         }
         log::AppendError::Io(_) | log::AppendError::Offline => {
             AppendError::Storage(error.to_string())

@@ -45,6 +45,7 @@ impl Log for EmbeddedLog {
             base_offset: appended.base_offset,
             log_append_time: appended.log_append_time,
             log_start_offset: appended.log_start_offset,
+            is_duplicate: appended.is_duplicate,
         };
         if matches!(promise, Promise::Kept) {
             return Later::Now(Ok(receipt));

@@ -2,7 +2,7 @@
 //!
 //! Keys are text, values JSON, so the history can be read with any Kafka consumer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use crate::engine::topics::Topic;
 
 const TOPIC_PREFIX: &str = "topic/";
 const LOG_START_PREFIX: &str = "log-start/";
+const PRODUCER_PREFIX: &str = "producer/";
 const CLUSTER_KEY: &str = "cluster";
 const PRODUCER_IDS_KEY: &str = "producer-ids";
 const INCARNATIONS_KEY: &str = "incarnations";
@@ -36,6 +37,12 @@ struct TopicRecord {
 #[derive(Debug, Serialize, Deserialize)]
 struct ClusterRecord {
     cluster_id: String,
+}
+
+/// Value of the record of a producer with a name.
+#[derive(Debug, Serialize, Deserialize)]
+struct ProducerRecord {
+    id: i64,
 }
 
 /// Value of a counter's record.
@@ -63,6 +70,7 @@ pub(super) struct Metadata {
     pub(super) cluster_id: Option<String>,
     pub(super) next_producer_id: u64,
     pub(super) next_incarnation: u64,
+    pub(super) producer_names: HashMap<String, i64>,
     pub(super) log_starts: LogStartsByTopic,
     /// Settings of the server that were changed at runtime.
     pub(super) server_configs: Layers,
@@ -93,6 +101,11 @@ impl Metadata {
                 incarnation: record.incarnation,
                 overrides: record.configs,
             });
+            return Some(());
+        }
+        if let Some(name) = key.strip_prefix(PRODUCER_PREFIX) {
+            let record: ProducerRecord = serde_json::from_slice(value).ok()?;
+            self.producer_names.insert(name.to_owned(), record.id);
             return Some(());
         }
         if let Some(name) = key.strip_prefix(LOG_START_PREFIX) {
@@ -134,6 +147,11 @@ fn change(key: String, value: &impl Serialize) -> Change {
 pub(super) fn create_topic(topic: &Topic) -> [Change; 2] {
     let next = CounterRecord { next: topic.incarnation + 1 };
     [put_topic(topic), change(INCARNATIONS_KEY.to_owned(), &next)]
+}
+
+/// The record of a producer's name.
+pub(super) fn set_producer_name(name: &str, id: i64) -> Change {
+    change(format!("{PRODUCER_PREFIX}{name}"), &ProducerRecord { id })
 }
 
 /// The record of a topic as it is now.

@@ -140,7 +140,8 @@ impl Embedded {
         let offsets_view = view(StateTopic::Offsets);
         let groups = start_groups(offsets_log, &offsets_view, &registry, &options, &shutdown);
         let next = metadata.next_producer_id;
-        let producers = producer_ids::EmbeddedProducers::new(metadata_log.clone(), next);
+        let names = std::mem::take(&mut metadata.producer_names);
+        let producers = producer_ids::EmbeddedProducers::new(metadata_log.clone(), next, names);
         let parts = TransactionParts {
             state: state(StateTopic::Transactions)?,
             registry: Arc::clone(&registry),

@@ -120,7 +120,12 @@ impl<'a> Batches<'a> {
         let place = record.partition.unwrap_or_else(|| match record.key {
             Some(key) => partition_for_key(key, partition_count),
             None => {
-                *target.keyless.get_or_insert_with(|| next_keyless(self.state, partition_count))
+                let numbered = self.options.numbered.as_ref();
+                *target.keyless.get_or_insert_with(|| match numbered {
+                    // A repeated request must go where it went the first time.
+                    Some(by) => partition_for_key(by.id.as_bytes(), partition_count),
+                    None => next_keyless(self.state, partition_count),
+                })
             }
         });
         if !(0..partition_count).contains(&place) {

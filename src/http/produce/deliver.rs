@@ -3,16 +3,19 @@
 use std::sync::{Arc, OnceLock};
 
 use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
 
 use super::ledger::{Ledger, Outcome, append_each};
-use super::once::{Answer, KEPT_MS};
+use super::numbered;
+use super::once::{Answer, KEPT_MS, REPLAYED};
 use super::options::{ProduceOptions, Together};
 use crate::engine::log::{Append, Receipt};
 use crate::engine::transactions::{AtomicAppendError, Claim, Keep};
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::state::AppState;
 
-/// Appends the batches and answers what `render` makes of the outcomes. With a claim, or with `atomic=true`, all records count or
+/// Appends the batches and answers what `render` makes of the outcomes, once for a producer that
+/// numbers its records. With a claim, or with `atomic=true`, all records count or
 /// none: then the first error is the answer to the whole request.
 ///
 /// # Errors
@@ -27,6 +30,17 @@ pub async fn deliver(
     (appends, ledger): (Vec<Append>, Ledger),
     render: impl FnOnce(&[Outcome]) -> ApiResult<Answer> + Send + 'static,
 ) -> ApiResult<Response> {
+    if let Some(by) = &options.numbered {
+        if let Some((at, error)) = ledger.first_refusal() {
+            return Err(of_record(at, error.clone()));
+        }
+        let receipt = numbered::append(state, by, appends).await?;
+        let mut response = render(&ledger.settled(&[receipt])).map(Answer::into_response)?;
+        if receipt.is_duplicate {
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        return Ok(response);
+    }
     if claim.is_none() && options.together == Together::Each {
         let answers = append_each(&*state.engine.log, appends);
         return render(&ledger.settle(answers).await).map(Answer::into_response);

@@ -5,12 +5,13 @@
 //! one by one ([`append_each`]) or in any other way, and the ledger turns the answer to each into
 //! the [`Outcome`] of every record, in the order in which the records came. [`deliver`] does that
 //! for requests that are answered as a whole, all or none of them if the client wants that, and
-//! once if it gave a key ([`once`]).
+//! once if it gave a key ([`once`]) or numbers its records ([`numbered`]).
 
 pub mod batches;
 pub mod deliver;
 pub mod headers;
 pub mod ledger;
+pub mod numbered;
 pub mod once;
 pub mod options;
 pub mod topic;

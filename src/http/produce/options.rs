@@ -4,6 +4,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::numbered::Numbered;
+use super::once::IDEMPOTENCY_KEY;
 use crate::engine::log::AckLevel;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::query;
@@ -33,6 +35,18 @@ pub struct DeliveryHeaders {
     #[serde(rename = "Idempotency-Key")]
     #[param(required = false, example = "8e03978e-40d5-43dd-bc93-6894a57f9324")]
     pub idempotency_key: String,
+    /// The name of a producer that numbers its records, so that each counts once.
+    #[serde(rename = "Producer-Id")]
+    #[param(required = false, example = "till-7")]
+    pub producer_id: String,
+    /// Grows when another instance of the producer takes over; older ones are fenced then.
+    #[serde(rename = "Producer-Epoch")]
+    #[param(required = false, example = 0)]
+    pub producer_epoch: i16,
+    /// The number of the first record; the next request to the partition continues after the last.
+    #[serde(rename = "Producer-Seq")]
+    #[param(required = false, example = 0)]
+    pub producer_seq: i32,
 }
 
 /// Whether the records of a request count each for itself.
@@ -51,6 +65,8 @@ pub struct ProduceOptions {
     pub level: AckLevel,
     /// Whether records of the request count without the others.
     pub together: Together,
+    /// The producer that numbers its records, if it does.
+    pub numbered: Option<Numbered>,
     /// Headers that every record without a `traceparent` of its own gets.
     pub trace: Vec<(&'static str, HeaderValue)>,
 }
@@ -80,7 +96,13 @@ impl ProduceOptions {
                 return Err(ApiError::bad_request(message));
             }
         };
-        Ok(Self { level, together, trace: trace_context(headers) })
+        let numbered = Numbered::read(headers)?;
+        let is_whole = together == Together::AllOrNone || headers.contains_key(IDEMPOTENCY_KEY);
+        if numbered.is_some() && is_whole {
+            let message = "Producer-Seq goes with neither atomic=true nor Idempotency-Key";
+            return Err(ApiError::bad_request(message));
+        }
+        Ok(Self { level, together, numbered, trace: trace_context(headers) })
     }
 }
 

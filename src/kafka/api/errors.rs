@@ -21,8 +21,8 @@ pub(super) const fn append(error: &AppendError) -> ErrorCode {
         AppendError::Batch(error) => batch(error),
         AppendError::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
         AppendError::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
-        AppendError::OutOfOrderSequence(_) => ErrorCode::OutOfOrderSequenceNumber,
-        AppendError::InvalidProducerEpoch(_) => ErrorCode::InvalidProducerEpoch,
+        AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+        AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
         AppendError::Storage(_) => ErrorCode::KafkaStorageError,
     }
 }
@@ -162,6 +162,8 @@ pub(super) const fn producer_id(error: &ProducerIdError) -> ErrorCode {
             ErrorCode::TransactionalIdAuthorizationFailed
         }
         // Clients ask again for this one, unlike for the storage error.
-        ProducerIdError::Storage(_) => ErrorCode::CoordinatorNotAvailable,
+        ProducerIdError::Storage(_) | ProducerIdError::TooManyNames(_) => {
+            ErrorCode::CoordinatorNotAvailable
+        }
     }
 }

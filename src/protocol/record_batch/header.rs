@@ -222,6 +222,11 @@ pub fn stamp_transaction(batch: &mut [u8], stamp: super::ProducerStamp) {
     if let Some(low) = batch.get_mut(ATTRIBUTES_AT + 1) {
         *low |= TRANSACTIONAL as u8;
     }
+    stamp_producer(batch, stamp);
+}
+
+/// Makes a batch one of an idempotent producer and renews the CRC.
+pub fn stamp_producer(batch: &mut [u8], stamp: super::ProducerStamp) {
     let mut put = |at: usize, bytes: &[u8]| {
         if let Some(slot) = batch.get_mut(at..at + bytes.len()) {
             slot.copy_from_slice(bytes);

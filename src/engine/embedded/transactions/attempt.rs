@@ -158,6 +158,7 @@ fn write(
         base_offset: appended.base_offset,
         log_append_time: appended.log_append_time,
         log_start_offset: appended.log_start_offset,
+        is_duplicate: false,
     };
     Ok((receipt, promise))
 }

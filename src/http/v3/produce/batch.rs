@@ -185,7 +185,8 @@ mod tests {
         let produced = |offset| Ok(Produced { partition: 0, offset, timestamp: 0 });
         let outcomes = [produced(5), Err(ApiError::bad_request("no")), produced(6)];
         let names = Names { cluster_id: "c".to_owned(), topic: "t".to_owned() };
-        let answer = answer(&names, &entries, &outcomes, &[Shape::default(); 3]);
+        let ids: Vec<_> = entries.into_iter().map(Entry::into_id).collect();
+        let answer = answer(&names, &ids, &outcomes, &[Shape::default(); 3]);
         let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
         assert_eq!(answer["successes"][1]["id"], "c");
         assert_eq!(answer["successes"][1]["offset"], 6);

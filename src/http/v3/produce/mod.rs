@@ -209,9 +209,10 @@ pub async fn records(
 ) -> V3Result<Response> {
     let charset = request::charset(&headers)?;
     let options = ProduceOptions::read(&headers, query.as_deref())?;
-    if options.together == Together::AllOrNone || headers.contains_key(once::IDEMPOTENCY_KEY) {
-        let message =
-            "a stream is never a whole: atomic=true and Idempotency-Key need records:batch";
+    let wants_once = options.numbered.is_some() || headers.contains_key(once::IDEMPOTENCY_KEY);
+    if wants_once || options.together == Together::AllOrNone {
+        let message = "a stream is never a whole: atomic=true, Idempotency-Key and Producer-Seq \
+                       need records:batch";
         return Err(ApiError::bad_request(message).into());
     }
     let topic = find_or_create(&state, scope.text("topic_name")).await?;
