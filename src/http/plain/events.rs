@@ -76,7 +76,7 @@ pub(super) fn binary(headers: &HeaderMap, out: &mut RecordHeaders) -> ApiResult<
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
             return Err(bad("names of attributes are letters and digits"));
         }
-        let value = attribute(value.as_bytes()).ok_or_else(|| bad("value is not UTF-8"))?;
+        let value = attribute(value.as_bytes());
         required
             .note(name, &value)
             .map_err(|reason| ApiError::bad_request(format!("ce-{reason}")))?;
@@ -91,8 +91,9 @@ pub(super) fn binary(headers: &HeaderMap, out: &mut RecordHeaders) -> ApiResult<
     }
 }
 
-/// Decodes the value of an attribute as HTTP headers carry it: quotes, then percent-encoding.
-fn attribute(value: &[u8]) -> Option<String> {
+/// Decodes the value of an attribute as HTTP headers carry it: quotes, then percent-encoding. What
+/// is no UTF-8 then is ISO-8859-1, the old encoding of HTTP headers, which some SDKs send.
+fn attribute(value: &[u8]) -> String {
     let mut rest = value;
     let quoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
     if let Some(inner) = quoted {
@@ -117,7 +118,8 @@ fn attribute(value: &[u8]) -> Option<String> {
             _ => out.push(*first),
         }
     }
-    String::from_utf8(out).ok()
+    String::from_utf8(out)
+        .unwrap_or_else(|error| error.into_bytes().into_iter().map(char::from).collect())
 }
 
 /// The attributes of an event in JSON that matter here.
@@ -201,6 +203,15 @@ mod tests {
         assert_eq!(all.len(), 6);
         assert!(all.contains(&(b"ce_specversion", Some(b"1.0"))));
         assert!(all.contains(&(b"ce_subject", Some(b"a \"b\" 100%"))));
+    }
+
+    #[test]
+    fn values_are_decoded_as_clients_encode_them() {
+        assert_eq!(attribute(b"a%20%e2%82%ac"), "a €");
+        assert_eq!(attribute("a €".as_bytes()), "a €");
+        assert_eq!(attribute(b"caf\xe9 100% %zz"), "café 100% %zz");
+        assert_eq!(attribute(b"\"a \\\"b\\\"\""), "a \"b\"");
+        assert_eq!(attribute(b"\""), "\"");
     }
 
     #[test]
