@@ -93,6 +93,9 @@ pub const STREAM_PATTERN_BYTES_MAX: usize = 256;
 /// Live streams open at once.
 pub const STREAMS_MAX: usize = 20_000;
 
+/// WebSockets open at once.
+pub const WEBSOCKETS_MAX: usize = 10_000;
+
 /// Live streams that one remote address may have open by default.
 pub const STREAMS_PER_IP_MAX: usize = 50;
 

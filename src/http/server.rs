@@ -135,7 +135,8 @@ async fn serve_connection(
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
     let stream = StallGuard::new(stream, options.write_timeout);
-    let connection = builder.serve_connection(Wire::new(TokioIo::new(stream)), service);
+    let connection =
+        builder.serve_connection_with_upgrades(Wire::new(TokioIo::new(stream)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,

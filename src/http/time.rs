@@ -22,6 +22,14 @@ pub fn parse_rfc3339_ms(text: &str) -> Option<TimestampMs> {
     Some((seconds - offset_seconds(zone)?) * 1000 + milliseconds(fraction)?)
 }
 
+/// Writes a timestamp in UTC.
+#[must_use]
+pub fn rfc3339_ms(at: TimestampMs) -> String {
+    let mut out = Vec::with_capacity(24);
+    rfc3339_ms_into(at, &mut out);
+    String::from_utf8(out).unwrap_or_default()
+}
+
 fn digits(text: &str, count: usize) -> Option<i64> {
     let exact = text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
     exact.then(|| text.parse().ok()).flatten()

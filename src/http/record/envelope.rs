@@ -6,7 +6,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Decode;
+use super::select::Selection;
+use super::{Decode, Numbers};
 use crate::base::ids::PartitionId;
 use crate::base::json;
 use crate::protocol::record_batch::Record;
@@ -45,24 +46,52 @@ pub(in crate::http) fn show(value: &[u8], decode: Decode) -> Shown<'_> {
     }
 }
 
+/// What of an envelope may be otherwise than usual.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::http) struct Variant<'a> {
+    /// How offset and timestamp are written.
+    pub(in crate::http) numbers: Numbers,
+    /// What is shown of values that have parts.
+    pub(in crate::http) select: Option<&'a Selection>,
+}
+
+impl Variant<'_> {
+    fn number_into(&self, number: i64, out: &mut Vec<u8>) {
+        let quote: &[u8] = if self.numbers == Numbers::Text { b"\"" } else { b"" };
+        out.extend_from_slice(quote);
+        json::integer_into(number, out);
+        out.extend_from_slice(quote);
+    }
+}
+
 impl Envelope<'_> {
     /// Appends the record as one JSON object, without a line break.
     pub(in crate::http) fn json_into(&self, record: &Record<'_>, out: &mut Vec<u8>) {
+        self.variant_into(record, Variant::default(), out);
+    }
+
+    /// Like [`Envelope::json_into`], in a variant.
+    pub(in crate::http) fn variant_into(
+        &self,
+        record: &Record<'_>,
+        variant: Variant<'_>,
+        out: &mut Vec<u8>,
+    ) {
         out.extend_from_slice(b"{\"topic\":\"");
         out.extend_from_slice(self.topic.as_bytes());
         out.extend_from_slice(b"\",\"partition\":");
         json::integer_into(self.partition, out);
         out.extend_from_slice(b",\"offset\":");
-        json::integer_into(record.offset, out);
+        variant.number_into(record.offset, out);
         out.extend_from_slice(b",\"timestamp\":");
-        json::integer_into(record.timestamp, out);
+        variant.number_into(record.timestamp, out);
         out.extend_from_slice(b",\"timestamp_type\":\"");
         out.extend_from_slice(self.timestamp_type.as_bytes());
         out.extend_from_slice(b"\",\"key\":");
         match record.key {
             None => out.extend_from_slice(b"null"),
             Some(key) => {
-                if shown_into(show(key, self.decode), out) == Encoding::Base64 {
+                if shown_into(show(key, self.decode), None, out) == Encoding::Base64 {
                     out.extend_from_slice(b",\"key_encoding\":\"base64\"");
                 }
             }
@@ -72,7 +101,8 @@ impl Envelope<'_> {
         match record.value {
             None => out.extend_from_slice(b"null,\"tombstone\":true"),
             Some(value) => {
-                if shown_into(show(value, self.decode), out) == Encoding::Base64 {
+                let shown = show(value, self.decode);
+                if shown_into(shown, variant.select, out) == Encoding::Base64 {
                     out.extend_from_slice(b",\"value_encoding\":\"base64\"");
                 }
             }
@@ -99,17 +129,22 @@ fn headers_into(record: &Record<'_>, out: &mut Vec<u8>) {
 
 /// How bytes ended up in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoding {
+pub(in crate::http) enum Encoding {
     Plain,
     Base64,
 }
 
 /// Appends bytes as one JSON value.
-fn shown_into(shown: Shown<'_>, out: &mut Vec<u8>) -> Encoding {
-    match shown {
-        Shown::Json(json) => json::minify_into(json, out),
-        Shown::Text(text) => json::string_into(text, out),
-        Shown::Base64(bytes) => {
+pub(in crate::http) fn shown_into(
+    shown: Shown<'_>,
+    select: Option<&Selection>,
+    out: &mut Vec<u8>,
+) -> Encoding {
+    match (shown, select) {
+        (Shown::Json(json), Some(select)) => select.pick_into(json, out),
+        (Shown::Json(json), None) => json::minify_into(json, out),
+        (Shown::Text(text), _) => json::string_into(text, out),
+        (Shown::Base64(bytes), _) => {
             base64_string_into(bytes, out);
             return Encoding::Base64;
         }
@@ -130,7 +165,7 @@ fn text_into(bytes: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
     false
 }
 
-fn base64_string_into(bytes: &[u8], out: &mut Vec<u8>) {
+pub(in crate::http) fn base64_string_into(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     base64_into(bytes, out);
     out.push(b'"');

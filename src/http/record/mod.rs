@@ -6,6 +6,7 @@
 
 pub(super) mod cursor;
 pub(super) mod envelope;
+pub(super) mod select;
 
 /// How keys and values are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -35,4 +36,14 @@ impl Decode {
             _ => None,
         }
     }
+}
+
+/// How offsets and timestamps are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) enum Numbers {
+    /// As JSON numbers.
+    #[default]
+    Number,
+    /// As strings, for readers whose numbers are doubles.
+    Text,
 }

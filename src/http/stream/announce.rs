@@ -10,7 +10,6 @@ use super::events::{self, Fault, Gap, GapReason};
 use super::life::{self, Closed, Tick};
 use super::params::OnGap;
 use super::source::{Change, Joining};
-use super::sse;
 use super::start::{Span, end_of};
 use super::wanted::{PartitionRef, check_size};
 use crate::base::ids::Offset;
@@ -28,7 +27,7 @@ impl StreamBody {
 
     fn send(&mut self, name: &str, id: &[u8], data: &[u8]) {
         let mut out = Vec::with_capacity(data.len() + id.len() + 40);
-        sse::event_into(name, Some(id), data, &mut out);
+        self.plan.wire.event_into(name, Some(id), data, &mut out);
         self.outgoing = [out.into(), Bytes::new()];
     }
 
@@ -52,7 +51,7 @@ impl StreamBody {
             end.saturating_sub(part.span.next).max(0)
         };
         let lag = self.parts.iter().filter(|p| p.is_open).map(lag).fold(0, i64::saturating_add);
-        let data = events::ping(self.permit.now_ms(), lag);
+        let data = events::ping(self.permit.now_ms(), lag, self.filtered);
         self.send_event("ping", &data);
     }
 
@@ -104,7 +103,7 @@ impl StreamBody {
         let mut out = Vec::new();
         for gap in &gaps {
             self.permit.count_gap(gap);
-            sse::event_into("gap", Some(&id), &gap.json(), &mut out);
+            self.plan.wire.event_into("gap", Some(&id), &gap.json(), &mut out);
         }
         let is_over = match self.plan.ending {
             Ending::Topic => true,
@@ -170,22 +169,22 @@ impl StreamBody {
         let head = Head { is_done: true, ..self.head() };
         let id = cursor::to_bytes(head, positions(&self.parts));
         let mut out = Vec::new();
-        sse::event_into("end", Some(&id), &events::end(reason), &mut out);
+        self.plan.wire.event_into("end", Some(&id), &events::end(reason), &mut out);
         self.close(out, closed);
     }
 
     pub(super) fn fault(&mut self, fault: &Fault) {
         tracing::warn!(title = fault.title, detail = fault.detail, "stream failed");
         let mut out = Vec::new();
-        sse::event_into("fault", None, &fault.json(), &mut out);
+        self.plan.wire.event_into("fault", None, &fault.json(), &mut out);
         if fault.is_retriable {
-            sse::retry_into(life::random_retry_ms(), &mut out);
+            self.plan.wire.retry_into(life::random_retry_ms(), &mut out);
         } else {
             // An EventSource would come back for ever and meet the same fault: with this cursor
             // it is told to stop.
             let head = Head { is_done: true, ..self.head() };
             let id = cursor::to_bytes(head, positions(&self.parts));
-            sse::event_into("end", Some(&id), &events::end("fault"), &mut out);
+            self.plan.wire.event_into("end", Some(&id), &events::end("fault"), &mut out);
         }
         self.close(out, Closed::Fault);
     }
@@ -193,7 +192,7 @@ impl StreamBody {
     /// Ends the stream so that its client comes back.
     pub(super) fn rotate(&mut self, reason: Closed) {
         let mut out = Vec::new();
-        sse::retry_into(life::random_retry_ms(), &mut out);
+        self.plan.wire.retry_into(life::random_retry_ms(), &mut out);
         self.close(out, reason);
     }
 

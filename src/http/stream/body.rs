@@ -15,17 +15,20 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::FutureExt;
 
-use super::chunk::Chunk;
+use super::chunk::{Chunk, Filtered};
 use super::cursor::{self, Position};
 use super::events::{self, Fault, Gap, GapReason, Place};
+use super::filter::Filter;
 use super::frame::{FRAME_BYTES_MAX, Frame, IdMode};
 use super::life::{Closed, Life};
 use super::open_streams::Permit;
-use super::params::{Format, Ids, OnGap};
+use super::pace::Pace;
+use super::params::{Batch, Format, Framing, Ids, OnGap};
 use super::source::Source;
 use super::start::{Span, end_of, gap_between};
 use super::tail::{LoadError, Loaded, Lookup, SharedLoad, Tail};
 use super::waits::{Receiver, Waits};
+use super::wire::Wire;
 use crate::base::ids::{Offset, PartitionId, TimestampMs, TopicId};
 use crate::base::limits::CURSOR_BYTES_MAX;
 use crate::engine::log::Isolation;
@@ -60,10 +63,13 @@ impl Part {
 }
 
 /// What a stream does, besides where it is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) ids: Ids,
     pub(super) format: Format,
+    pub(super) wire: Arc<Wire>,
+    pub(super) filter: Option<Arc<Filter>>,
+    pub(super) batch: Option<Batch>,
     pub(super) isolation: Isolation,
     pub(super) on_gap: OnGap,
     /// Lag after which a partition goes on at its end, if the client wants that.
@@ -97,20 +103,23 @@ pub(super) struct StreamBody {
     /// What the first of `ready` waits for, if reading takes time.
     load: Option<SharedLoad>,
     /// A chunk of which a frame took only a part, and its partition.
-    held: Option<(usize, Arc<Chunk>)>,
+    pub(super) held: Option<(usize, Arc<Chunk>)>,
     /// The frame on its way, in two pieces.
     pub(super) outgoing: [Bytes; 2],
     pub(super) life: Life,
     pub(super) plan: Plan,
     id_mode: IdMode,
-    /// Records that the source lets the frame take; none is no bound.
-    allowance: Option<u64>,
+    /// Records that a filter took away so far.
+    pub(super) filtered: Filtered,
+    /// Records that may be sent now, if the client counts them.
+    pub(super) credit: Option<u64>,
+    pace: Option<Pace>,
     is_caught_up: bool,
     pub(super) closing: Option<Closed>,
 }
 
 /// What a turn of one partition came to.
-enum Turn {
+pub(super) enum Turn {
     /// It added records; others are next.
     Taken,
     /// It has nothing now and is waited for.
@@ -128,6 +137,9 @@ enum Turn {
 /// Turns without a record after which a stream lets others run: whoever reads through markers and
 /// records that it does not show must not hold a thread.
 const EMPTY_TURNS_MAX: usize = 16;
+
+/// Like [`EMPTY_TURNS_MAX`], for a stream whose filter looks at every record.
+const FILTERED_TURNS_MAX: usize = 2;
 
 /// What filling a frame came to.
 enum Filled {
@@ -156,7 +168,10 @@ impl StreamBody {
             parts_open: parts.len(),
             ready: (0..parts.len()).collect(),
             waits: Waits::for_partitions(parts.len()),
-            id_mode: id_mode(plan.ids, parts.len(), plan.budget),
+            id_mode: id_mode(&plan, parts.len()),
+            filtered: Filtered::default(),
+            credit: None,
+            pace: Pace::of(plan.batch),
             parts,
             source,
             load: None,
@@ -164,7 +179,6 @@ impl StreamBody {
             outgoing: [opening, Bytes::new()],
             life,
             plan,
-            allowance: None,
             is_caught_up: false,
             closing: None,
         }
@@ -180,7 +194,7 @@ impl StreamBody {
         self.waits = Waits::for_partitions(self.parts.len());
         self.ready = (0..self.parts.len()).filter(|at| self.is_open(*at)).collect();
         self.parts_open = self.ready.len();
-        self.id_mode = id_mode(self.plan.ids, self.parts.len(), self.plan.budget);
+        self.id_mode = id_mode(&self.plan, self.parts.len());
         (self.load, self.held) = (None, None);
     }
 
@@ -259,12 +273,19 @@ impl StreamBody {
     }
 
     fn fill(&mut self, context: &mut Context<'_>) -> Filled {
-        let mut frame = Frame::new(self.id_mode);
+        if let Some(pace) = &mut self.pace
+            && pace.poll(context).is_pending()
+        {
+            return Filled::Nothing;
+        }
+        let wire = Arc::clone(&self.plan.wire);
+        let mut frame = Frame::new(self.id_mode, &wire, self.records_max());
+        let turns_max =
+            if self.plan.filter.is_some() { FILTERED_TURNS_MAX } else { EMPTY_TURNS_MAX };
         let (mut is_armed, mut turns) = (false, 0);
-        self.allowance = self.source.as_ref().and_then(|source| source.allowance());
-        while frame.has_room() && !self.plan.budget.is_spent() && self.allowance != Some(0) {
+        while frame.has_room() && !self.plan.budget.is_spent() {
             turns += 1;
-            if turns > EMPTY_TURNS_MAX && frame.is_empty() {
+            if turns > turns_max && frame.is_empty() {
                 return Filled::Paused;
             }
             let Some(&at) = self.ready.front() else { break };
@@ -284,6 +305,10 @@ impl StreamBody {
         }
         if !frame.is_empty() {
             self.permit.count_records(frame.records());
+            self.credit = self.credit.map(|credit| credit.saturating_sub(frame.records()));
+            if let Some(pace) = &mut self.pace {
+                pace.restart();
+            }
             let (head, parts) = (self.head(), &self.parts);
             self.outgoing = frame.finish(|scratch, out| {
                 cursor::write_into(head, positions(parts), scratch, out);
@@ -303,7 +328,7 @@ impl StreamBody {
         Filled::Something
     }
 
-    fn turn(&mut self, at: usize, frame: &mut Frame, context: &mut Context<'_>) -> Turn {
+    fn turn(&mut self, at: usize, frame: &mut Frame<'_>, context: &mut Context<'_>) -> Turn {
         let Some(part) = self.parts.get_mut(at) else { return Turn::Finished };
         if part.is_open && part.span.next >= part.span.bound {
             part.is_open = false;
@@ -322,7 +347,7 @@ impl StreamBody {
     }
 
     /// Goes on at the end if the client wants that and the partition is too far behind.
-    fn overflow(&mut self, at: usize, frame: &Frame) -> Option<Turn> {
+    fn overflow(&mut self, at: usize, frame: &Frame<'_>) -> Option<Turn> {
         let lag_max = self.plan.lag_max?;
         let part = self.parts.get(at)?;
         let end = *part.receiver.as_ref()?.borrow();
@@ -409,7 +434,7 @@ impl StreamBody {
         is_frame_empty: bool,
     ) -> Result<Arc<Chunk>, Turn> {
         match loaded {
-            Ok(chunk) => Ok(chunk),
+            Ok(chunk) => Ok(self.view(at, chunk)),
             // The log was shortened below what it announced: wait for what comes.
             Err(LoadError::Nothing) => {
                 Err(self.wait_for(at, Offset::MAX).unwrap_or(Turn::Finished))
@@ -438,66 +463,6 @@ impl StreamBody {
             }
         }
         Turn::Event
-    }
-
-    /// Adds what the partition may send of the chunk.
-    fn take(&mut self, at: usize, chunk: Arc<Chunk>, frame: &mut Frame) -> Turn {
-        let Some(part) = self.parts.get_mut(at) else { return Turn::Finished };
-        let mut range = chunk.entries_between(part.span.next, part.span.bound);
-        if let Some(until) = self.plan.until
-            && let Some(early) =
-                chunk.entries(range.clone()).iter().position(|entry| entry.timestamp >= until)
-        {
-            range.end = range.start + early;
-            part.span.bound = chunk.entry(range.end).map_or(part.span.bound, |e| e.offset);
-        }
-        for records in self.plan.budget.records.iter().chain(&self.allowance) {
-            let records = usize::try_from(*records).unwrap_or(usize::MAX);
-            range.end = range.end.min(range.start.saturating_add(records));
-        }
-        let records_before = frame.records();
-        let mut taken = range.start;
-        if self.id_mode == IdMode::Shared {
-            if !range.is_empty() && !frame.push_shared(&chunk, range.clone()) {
-                return self.hold(at, chunk);
-            }
-            taken = range.end;
-        }
-        while taken < range.end {
-            let Some(entry) = chunk.entry(taken) else { break };
-            let before = self.plan.budget;
-            if let Some(part) = self.parts.get_mut(at) {
-                part.span.next = entry.offset + 1;
-            }
-            self.plan.budget = before.after(chunk.data_slice(taken).len());
-            let (head, parts) = (self.head(), &self.parts);
-            let has_fitted = frame.push_record(&chunk, taken, |scratch, out| {
-                cursor::write_into(head, positions(parts), scratch, out);
-            });
-            if !has_fitted {
-                self.plan.budget = before;
-                if let Some(part) = self.parts.get_mut(at) {
-                    part.span.next = entry.offset;
-                }
-                return self.hold(at, chunk);
-            }
-            taken += 1;
-            if self.plan.budget.is_spent() {
-                range.end = taken;
-            }
-        }
-        if let Some(part) = self.parts.get_mut(at) {
-            part.span.next = chunk.entry(range.end).map_or(chunk.next, |entry| entry.offset);
-        }
-        let taken = frame.records() - records_before;
-        self.allowance = self.allowance.map(|left| left.saturating_sub(taken));
-        Turn::Taken
-    }
-
-    /// Keeps a chunk for the next frame.
-    fn hold(&mut self, at: usize, chunk: Arc<Chunk>) -> Turn {
-        self.held = Some((at, chunk));
-        Turn::Full
     }
 }
 
@@ -531,12 +496,19 @@ pub(super) fn places(parts: &[Part]) -> Vec<Place<'_>> {
     parts.iter().map(Part::place).collect()
 }
 
-fn id_mode(ids: Ids, partition_count: usize, budget: Budget) -> IdMode {
-    match ids {
+fn id_mode(plan: &Plan, partition_count: usize) -> IdMode {
+    match (plan.wire.framing(), plan.ids) {
+        (Framing::Events, _) => {}
+        // Lines and lists have no cursor of their own, unless it is asked for.
+        (_, Ids::Auto) => return IdMode::Shared,
+        (Framing::Lines, Ids::Each) => return IdMode::Each,
+        _ => return IdMode::Flush,
+    }
+    match plan.ids {
         Ids::Flush => IdMode::Flush,
         Ids::Auto if partition_count > IDS_EACH_PARTITIONS_MAX => IdMode::Flush,
         // The ids that chunks have say nothing of other partitions and of a budget.
-        _ if partition_count == 1 && budget.is_unlimited() => IdMode::Shared,
+        _ if partition_count == 1 && plan.budget.is_unlimited() => IdMode::Shared,
         Ids::Auto | Ids::Each => IdMode::Each,
     }
 }

@@ -1,22 +1,26 @@
 //! Encoded records: what the log holds, checked, decoded and written as events, once for everybody.
 //!
-//! A [`Chunk`] is a run of records of one partition in one format. Each has its `id` line in front
-//! of its `data` lines, as a stream of this partition alone sends it: such streams send ranges of
-//! the chunk as they are. Other streams take the `data` lines and write ids of their own.
+//! A [`Chunk`] is a run of records of one partition in one format. An event has its `id` line in
+//! front of its `data` lines, as a stream of this partition alone sends it: such streams send
+//! ranges of the chunk as they are. Other streams take the `data` lines and write ids of their own.
+//! A filtered stream sees the chunk without the records that it does not want, on the same text.
 
 use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::cursor::{self, ClusterTag, Head, Position};
 use super::data;
-use super::params::Format;
+use super::filter::{Document, Filter, Verdict};
+use super::params::{Format, Framing};
 use crate::base::ids::{Offset, PartitionId, TimestampMs};
 use crate::engine::log::{AbortedTransaction, Isolation};
 use crate::engine::topics::Topic;
 use crate::http::record::envelope::Envelope;
 use crate::protocol::record_batch::header::verify_crc;
-use crate::protocol::record_batch::{BatchError, BatchHeader, BatchRecords, Record};
+use crate::protocol::record_batch::{BatchError, BatchHeader, BatchRecords, Record, SharedRecord};
 
 /// Encoded bytes after which a chunk takes no further record: what one partition may send in its
 /// turn.
@@ -25,18 +29,46 @@ pub(super) const CHUNK_BYTES: usize = 64 * 1024;
 /// Bytes that a chunk and an entry of its index take beside the text, about.
 const CHUNK_OVERHEAD_BYTES: usize = 160;
 
-/// One record of a chunk.
+/// How many times its bytes a kept record takes, when it is also kept as a document, about.
+const KEPT_FACTOR: usize = 6;
+
+/// Filtered views that a chunk remembers.
+const VIEWS_MAX: usize = 16;
+
+/// One record of a chunk, by places in its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) offset: Offset,
     pub(super) timestamp: TimestampMs,
-    /// Where its `id` line begins.
+    /// Where its `event` line begins, if it has one.
     start: u32,
-    /// Where its `data` lines begin.
+    /// Where its `id` line begins, if it has one.
+    id: u32,
+    /// Where its data begins.
     data: u32,
+    /// Where it ends.
+    end: u32,
 }
 
-/// A run of encoded records: everything there is from `first` up to `next`.
+/// Whether the records themselves are kept beside their text, for filters to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Keep {
+    /// Only the text.
+    Text,
+    /// The records too.
+    Records,
+}
+
+/// A record for filters to look at.
+#[derive(Debug)]
+struct Kept {
+    record: SharedRecord,
+    /// Its value as a document, read by the first filter that needs it.
+    document: OnceLock<Document>,
+}
+
+/// A run of encoded records: everything there is from `first` up to `next`, or what a filter left
+/// of it.
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub(super) first: Offset,
@@ -44,12 +76,39 @@ pub(super) struct Chunk {
     pub(super) next: Offset,
     bytes: Bytes,
     index: Box<[Entry]>,
+    /// One for each entry, or nothing.
+    kept: Box<[Kept]>,
+    /// Offsets of records that a filter took away, in order.
+    filtered: Box<[Offset]>,
+    /// Those among them for which its expression has no answer.
+    failed: Box<[Offset]>,
+    views: Mutex<Vec<(Arc<Filter>, Arc<Chunk>)>>,
+}
+
+/// Records that a filter took away from a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Filtered {
+    /// All of them.
+    pub(super) records: u64,
+    /// Those for which the expression has no answer.
+    pub(super) errors: u64,
+}
+
+impl std::ops::AddAssign for Filtered {
+    fn add_assign(&mut self, other: Self) {
+        self.records += other.records;
+        self.errors += other.errors;
+    }
 }
 
 impl Chunk {
     /// Bytes that the chunk takes in memory, about.
     pub(super) fn cost(&self) -> usize {
-        CHUNK_OVERHEAD_BYTES + self.bytes.len() + std::mem::size_of_val(&*self.index)
+        let kept = |kept: &Kept| size_of::<Kept>() + kept.record.bytes() * KEPT_FACTOR;
+        CHUNK_OVERHEAD_BYTES
+            + self.bytes.len()
+            + std::mem::size_of_val(&*self.index)
+            + self.kept.iter().map(kept).sum::<usize>()
     }
 
     /// The records with offsets in a range, by their place in the index.
@@ -57,6 +116,15 @@ impl Chunk {
         let start = self.index.partition_point(|entry| entry.offset < from);
         let end = self.index.partition_point(|entry| entry.offset < bound);
         start..end.max(start)
+    }
+
+    /// Records with offsets in a range that a filter took away.
+    pub(super) fn filtered_between(&self, from: Offset, bound: Offset) -> Filtered {
+        let count = |offsets: &[Offset]| {
+            let behind = offsets.partition_point(|offset| *offset < from);
+            offsets.partition_point(|offset| *offset < bound).saturating_sub(behind) as u64
+        };
+        Filtered { records: count(&self.filtered), errors: count(&self.failed) }
     }
 
     /// One record.
@@ -69,26 +137,94 @@ impl Chunk {
         self.index.get(range).unwrap_or_default()
     }
 
-    /// The `id` and `data` lines of a range.
+    /// The text of a range, shared if the records lie together.
     pub(super) fn whole(&self, range: Range<usize>) -> Bytes {
-        let start = self.index.get(range.start).map_or(self.bytes.len(), |e| e.start as usize);
-        self.bytes.slice(start..self.end_before(range.end).max(start))
+        let entries = self.entries(range);
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+            return Bytes::new();
+        };
+        let sum: usize = entries.iter().map(|entry| (entry.end - entry.start) as usize).sum();
+        let (start, end) = (first.start as usize, last.end as usize);
+        if end - start == sum {
+            return self.bytes.slice(start..end);
+        }
+        let mut text = Vec::with_capacity(sum);
+        for entry in entries {
+            text.extend_from_slice(self.text(entry.start, entry.end));
+        }
+        text.into()
     }
 
-    /// The `data` lines of one record, with the blank line.
+    /// The `event` line of a record, if it has one.
+    pub(super) fn event_line(&self, at: usize) -> &[u8] {
+        self.index.get(at).map_or(&[], |entry| self.text(entry.start, entry.id))
+    }
+
+    /// The data of one record, with what ends it.
     pub(super) fn data(&self, at: usize) -> Bytes {
-        let start = self.index.get(at).map_or(self.bytes.len(), |e| e.data as usize);
-        self.bytes.slice(start..self.end_before(at + 1).max(start))
+        let range = self.index.get(at).map_or(0..0, |e| e.data as usize..e.end as usize);
+        self.bytes.slice(range)
     }
 
     /// Like [`Chunk::data`], without a reference of its own.
     pub(super) fn data_slice(&self, at: usize) -> &[u8] {
-        let start = self.index.get(at).map_or(self.bytes.len(), |e| e.data as usize);
-        self.bytes.get(start..self.end_before(at + 1)).unwrap_or_default()
+        self.index.get(at).map_or(&[], |entry| self.text(entry.data, entry.end))
     }
 
-    fn end_before(&self, at: usize) -> usize {
-        self.index.get(at).map_or(self.bytes.len(), |entry| entry.start as usize)
+    fn text(&self, start: u32, end: u32) -> &[u8] {
+        self.bytes.get(start as usize..end as usize).unwrap_or_default()
+    }
+
+    /// The chunk as a filter leaves it. Streams that share a filter share its view as well.
+    pub(super) fn seen_by(
+        &self,
+        filter: &Arc<Filter>,
+        topic: &str,
+        partition: PartitionId,
+    ) -> Arc<Self> {
+        let known = |views: &Vec<(Arc<Filter>, Arc<Self>)>| {
+            let view = views.iter().find(|(of, _)| Arc::ptr_eq(of, filter));
+            view.map(|(_, view)| Arc::clone(view))
+        };
+        // Only the stream has a filter that nobody else asked for: nobody comes for its view.
+        if Arc::strong_count(filter) == 1 {
+            return Arc::new(self.judge(filter, topic, partition));
+        }
+        let mut views = self.views.lock();
+        if let Some(view) = known(&views) {
+            return view;
+        }
+        let view = Arc::new(self.judge(filter, topic, partition));
+        if views.len() < VIEWS_MAX {
+            views.push((Arc::clone(filter), Arc::clone(&view)));
+        }
+        view
+    }
+
+    fn judge(&self, filter: &Filter, topic: &str, partition: PartitionId) -> Self {
+        let (mut index, mut filtered, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        for (entry, kept) in self.index.iter().zip(&self.kept) {
+            let record = kept.record.as_record();
+            let document = || kept.document.get_or_init(|| Document::read(record.value));
+            match filter.judge(topic, partition, &record, document) {
+                Verdict::Wanted => index.push(*entry),
+                Verdict::Unwanted => filtered.push(entry.offset),
+                Verdict::Failed => {
+                    filtered.push(entry.offset);
+                    failed.push(entry.offset);
+                }
+            }
+        }
+        Self {
+            first: self.first,
+            next: self.next,
+            bytes: self.bytes.clone(),
+            index: index.into_boxed_slice(),
+            kept: Box::default(),
+            filtered: filtered.into_boxed_slice(),
+            failed: failed.into_boxed_slice(),
+            views: Mutex::default(),
+        }
     }
 }
 
@@ -97,7 +233,8 @@ impl Chunk {
 pub(super) struct Target<'a> {
     pub(super) topic: &'a Topic,
     pub(super) partition: PartitionId,
-    pub(super) format: Format,
+    pub(super) format: &'a Format,
+    pub(super) keep: Keep,
     pub(super) cluster: ClusterTag,
     pub(super) isolation: Isolation,
 }
@@ -209,6 +346,7 @@ struct Writer<'a> {
     next: Offset,
     text: Vec<u8>,
     index: Vec<Entry>,
+    kept: Vec<Kept>,
     scratch: Vec<u8>,
 }
 
@@ -220,6 +358,7 @@ impl<'a> Writer<'a> {
             next: first,
             text: Vec::new(),
             index: Vec::new(),
+            kept: Vec::new(),
             scratch: Vec::new(),
         }
     }
@@ -246,6 +385,10 @@ impl<'a> Writer<'a> {
                     return Ok(IsUsedUp(false));
                 }
                 self.push(&envelope, &record);
+                if self.target.keep == Keep::Records {
+                    let record = records.share(&record);
+                    self.kept.push(Kept { record, document: OnceLock::new() });
+                }
                 self.next = record.offset + 1;
             }
             *behind += 1;
@@ -256,6 +399,24 @@ impl<'a> Writer<'a> {
 
     fn push(&mut self, envelope: &Envelope<'_>, record: &Record<'_>) {
         let start = self.at();
+        let mut id = start;
+        let format = self.target.format;
+        if format.framing == Framing::Events {
+            if let Some(name) = data::event_name(format, self.target.topic.name.as_str(), record) {
+                self.text.extend_from_slice(b"event: ");
+                self.text.extend_from_slice(&name);
+                self.text.push(b'\n');
+                id = self.at();
+            }
+            self.push_id(record);
+        }
+        let data = self.at();
+        data::record_into(self.target.format, envelope, record, &mut self.text);
+        let (offset, timestamp, end) = (record.offset, record.timestamp, self.at());
+        self.index.push(Entry { offset, timestamp, start, id, data, end });
+    }
+
+    fn push_id(&mut self, record: &Record<'_>) {
         self.text.extend_from_slice(b"id: ");
         let Target { cluster, isolation, .. } = self.target;
         let head = Head { cluster, isolation, ..Head::default() };
@@ -267,10 +428,6 @@ impl<'a> Writer<'a> {
         let positions = std::iter::once(position);
         cursor::write_into(head, positions, &mut self.scratch, &mut self.text);
         self.text.push(b'\n');
-        let data = self.at();
-        data::record_into(self.target.format.data, envelope, record, &mut self.text);
-        let (offset, timestamp) = (record.offset, record.timestamp);
-        self.index.push(Entry { offset, timestamp, start, data });
     }
 
     /// Where the text ends. A batch decompresses to 64 MiB at most, so 32 bits are enough.
@@ -285,12 +442,18 @@ impl<'a> Writer<'a> {
             next: self.next,
             bytes: Bytes::from(self.text),
             index: self.index.into_boxed_slice(),
+            kept: self.kept.into_boxed_slice(),
+            filtered: Box::default(),
+            failed: Box::default(),
+            views: Mutex::default(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::filter::{Conditions, Filters};
+    use super::super::params::EventName;
     use super::*;
     use crate::base::ids::{TopicId, TopicName};
     use crate::protocol::record_batch::BatchBuilder;
@@ -319,11 +482,18 @@ mod tests {
     }
 
     fn encode(batches: &mut Batches, from: Offset) -> Result<Chunk, BatchError> {
-        let topic = topic();
-        let format = Format::default();
-        let isolation = Isolation::default();
-        let cluster = [0; 4];
-        batches.encode(from, Target { topic: &topic, partition: 0, format, cluster, isolation })
+        encode_as(&Format::default(), batches, from)
+    }
+
+    fn encode_as(
+        format: &Format,
+        batches: &mut Batches,
+        from: Offset,
+    ) -> Result<Chunk, BatchError> {
+        let (topic, keep) = (topic(), Keep::Records);
+        let (cluster, isolation) = ([0; 4], Isolation::default());
+        let target = Target { topic: &topic, partition: 0, format, keep, cluster, isolation };
+        batches.encode(from, target)
     }
 
     #[test]
@@ -366,6 +536,44 @@ mod tests {
         assert_eq!((chunk.next, offsets(&chunk)), (1, vec![0]));
         let mut batches = Batches::new(bytes.into());
         assert!(matches!(encode(&mut batches, 1), Err(BatchError::CrcMismatch { .. })));
+    }
+
+    fn filter(name: &str, value: &str) -> Arc<Filter> {
+        let mut conditions = Conditions::default();
+        conditions.set(name, value);
+        Filters::default().filter(&conditions).unwrap()
+    }
+
+    #[test]
+    fn a_view_has_what_a_filter_leaves() {
+        let values: Vec<_> = (0..6).map(|n| format!("{{\"n\":{n}}}")).collect();
+        let mut values: Vec<_> = values.iter().map(String::as_bytes).collect();
+        values.push(b"{}");
+        let framing = Format { framing: Framing::Lines, ..Format::default() };
+        let chunk = encode_as(&framing, &mut Batches::new(batch(10, &values).into()), 10).unwrap();
+        let even = filter("filter", "value.n % 2 == 0");
+        let view = chunk.seen_by(&even, "t", 0);
+        assert_eq!((view.first, view.next, offsets(&view)), (10, 17, vec![10, 12, 14]));
+        assert_eq!(view.filtered_between(10, 17), Filtered { records: 4, errors: 1 });
+        assert_eq!(view.filtered_between(12, 16), Filtered { records: 2, errors: 0 });
+        let whole = String::from_utf8(view.whole(0..3).to_vec()).unwrap();
+        let lines: Vec<_> = whole.lines().collect();
+        assert!(lines.len() == 3 && lines[1].ends_with("\"value\":{\"n\":2}}"), "{whole}");
+        assert_eq!(view.whole(1..2), chunk.whole(2..3));
+        // A filter that two streams have is applied once.
+        let other_stream = Arc::clone(&even);
+        let view = chunk.seen_by(&even, "t", 0);
+        assert!(Arc::ptr_eq(&view, &chunk.seen_by(&other_stream, "t", 0)));
+    }
+
+    #[test]
+    fn names_of_events_come_before_their_ids() {
+        let format = Format { event: EventName::Topic, ..Format::default() };
+        let chunk = encode_as(&format, &mut Batches::new(batch(0, &[b"1"]).into()), 0).unwrap();
+        let text = String::from_utf8(chunk.whole(0..1).to_vec()).unwrap();
+        assert!(text.starts_with("event: t\nid: 1."), "{text}");
+        assert_eq!(chunk.event_line(0), b"event: t\n");
+        assert!(chunk.data_slice(0).starts_with(b"data: {"));
     }
 
     #[test]

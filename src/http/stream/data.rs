@@ -1,39 +1,79 @@
-//! The `data` lines of a record: its envelope, or its bare value.
+//! A record as streams write it: `data` lines of an event, a line, or an element of a list.
 
-use super::params::Data;
-use super::sse;
-use crate::base::json;
-use crate::http::record::envelope::{Envelope, Shown, base64_into, show};
+use std::borrow::Cow;
+
+use super::params::{Data, EventName, Format, Framing};
+use super::{cloudevent, sse};
+use crate::http::record::Numbers;
+use crate::http::record::envelope::{Envelope, Shown, Variant, base64_into, show, shown_into};
 use crate::protocol::record_batch::Record;
 
-/// Appends the `data` lines of a record and the blank line that ends its event.
+/// The name of a record's event, if it has one of its own.
+pub(super) fn event_name<'r>(
+    format: &Format,
+    topic: &'r str,
+    record: &Record<'r>,
+) -> Option<Cow<'r, [u8]>> {
+    let name = match &format.event {
+        EventName::Message => return None,
+        EventName::Topic => Cow::Borrowed(topic.as_bytes()),
+        EventName::Header(header) => cloudevent::header(record, header.as_bytes())?.into(),
+        EventName::CloudEventType => cloudevent::type_of(record)?,
+    };
+    sse::is_name(&name).then_some(name)
+}
+
+/// Appends a record with what ends it: the blank line of an event, a line break, or a comma.
 pub(super) fn record_into(
-    data: Data,
+    format: &Format,
     envelope: &Envelope<'_>,
     record: &Record<'_>,
     out: &mut Vec<u8>,
 ) {
-    match data {
-        Data::Envelope => {
-            out.extend_from_slice(b"data: ");
-            envelope.json_into(record, out);
-            out.extend_from_slice(b"\n\n");
+    if format.framing == Framing::Events {
+        if format.data == Data::Value {
+            return value_lines_into(format, record, out);
         }
-        Data::Value => value_into(envelope, record, out),
+        out.extend_from_slice(b"data: ");
+    }
+    let select = format.select.as_deref();
+    match format.data {
+        Data::Envelope => match (format.numbers, select) {
+            (Numbers::Number, None) => envelope.json_into(record, out),
+            (numbers, select) => envelope.variant_into(record, Variant { numbers, select }, out),
+        },
+        Data::CloudEvent => cloudevent::json_into(envelope, select, record, out),
+        Data::Value => value_into(format, record, out),
+    }
+    out.extend_from_slice(match format.framing {
+        Framing::Events => b"\n\n",
+        Framing::Lines => b"\n",
+        Framing::List => b",",
+    });
+}
+
+/// Appends a bare value as JSON.
+fn value_into(format: &Format, record: &Record<'_>, out: &mut Vec<u8>) {
+    match record.value.map(|value| show(value, format.decode)) {
+        None => out.extend_from_slice(b"null"),
+        Some(shown) => {
+            shown_into(shown, format.select.as_deref(), out);
+        }
     }
 }
 
-fn value_into(envelope: &Envelope<'_>, record: &Record<'_>, out: &mut Vec<u8>) {
-    let value = record.value.map(|value| show(value, envelope.decode));
-    if let Some(Shown::Text(text)) = value {
-        return sse::data_into(text.as_bytes(), out);
-    }
-    out.extend_from_slice(b"data: ");
-    match value {
-        None => out.extend_from_slice(b"null"),
-        Some(Shown::Json(json)) => json::minify_into(json, out),
-        Some(Shown::Base64(bytes)) => base64_into(bytes, out),
-        Some(Shown::Text(_)) => {}
+/// Appends a bare value as `data` lines: text keeps its lines.
+fn value_lines_into(format: &Format, record: &Record<'_>, out: &mut Vec<u8>) {
+    match record.value.map(|value| show(value, format.decode)) {
+        Some(Shown::Text(text)) => return sse::data_into(text.as_bytes(), out),
+        Some(Shown::Base64(bytes)) => {
+            out.extend_from_slice(b"data: ");
+            base64_into(bytes, out);
+        }
+        _ => {
+            out.extend_from_slice(b"data: ");
+            value_into(format, record, out);
+        }
     }
     out.extend_from_slice(b"\n\n");
 }
@@ -53,7 +93,8 @@ mod tests {
         let record = records.iter().next().unwrap().unwrap();
         let envelope = Envelope { topic: "orders", partition: 3, timestamp_type: "create", decode };
         let mut out = Vec::new();
-        record_into(data, &envelope, &record, &mut out);
+        let format = Format { data, decode, ..Format::default() };
+        record_into(&format, &envelope, &record, &mut out);
         String::from_utf8(out).unwrap()
     }
 

@@ -1,5 +1,6 @@
 //! The data of the events that are not records, as JSON.
 
+use super::chunk::Filtered;
 use crate::base::ids::{Offset, PartitionId, TimestampMs, TopicName};
 use crate::base::json;
 use crate::http::metrics::ReasonLabels;
@@ -154,13 +155,17 @@ pub(super) fn membership(places: &[Place<'_>], generation: Option<i32>) -> Vec<u
     out
 }
 
-/// The data of a `ping` event; nothing is filtered yet.
-pub(super) fn ping(now: TimestampMs, lag: i64) -> Vec<u8> {
+/// The data of a `ping` event.
+pub(super) fn ping(now: TimestampMs, lag: i64, filtered: Filtered) -> Vec<u8> {
     let mut out = b"{\"ts\":".to_vec();
     json::integer_into(now, &mut out);
     out.extend_from_slice(b",\"lag\":");
     json::integer_into(lag, &mut out);
-    out.extend_from_slice(b",\"filtered\":0,\"filter_errors\":0}");
+    out.extend_from_slice(b",\"filtered\":");
+    json::integer_into(filtered.records, &mut out);
+    out.extend_from_slice(b",\"filter_errors\":");
+    json::integer_into(filtered.errors, &mut out);
+    out.push(b'}');
     out
 }
 
@@ -274,8 +279,8 @@ mod tests {
             format!("{{\"stream\":\"s-1\",\"resume\":\"exact\",{list},\"server\":\"{SERVER}\"}}");
         assert_eq!(ready, expected);
         assert_eq!(text(caught_up(&positions)), format!("{{{list}}}"));
-        let expected = "{\"ts\":5,\"lag\":7,\"filtered\":0,\"filter_errors\":0}";
-        assert_eq!(text(ping(5, 7)), expected);
+        let expected = "{\"ts\":5,\"lag\":7,\"filtered\":3,\"filter_errors\":1}";
+        assert_eq!(text(ping(5, 7, Filtered { records: 3, errors: 1 })), expected);
         assert_eq!(text(end("limit")), "{\"reason\":\"limit\"}");
         assert_eq!(
             text(membership(&[at(0, 3)], Some(7))),

@@ -12,20 +12,26 @@ mod admin;
 mod announce;
 mod body;
 mod chunk;
+mod cloudevent;
 mod data;
 mod events;
+mod filter;
 mod frame;
 mod group;
 mod life;
 mod open_streams;
+mod pace;
 pub(super) mod params;
 mod routes;
 mod source;
 mod sse;
 mod start;
 mod tail;
+mod take;
 mod waits;
 mod wanted;
+mod wire;
+mod ws;
 
 #[cfg(test)]
 mod tests;
@@ -42,13 +48,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use self::body::{Ending, Part, Plan, StreamBody, check_cursor, places, positions};
 use self::events::Fault;
+use self::filter::Filters;
 use self::life::Life;
 use self::open_streams::{OpenStreams, Permit};
-use self::params::{Overflow, Params, Refusals, Subscription, Until};
+use self::params::{Format, Overflow, Params, Refusals, Subscription, Until, negotiate};
 use self::source::{Source, TopicsSource};
 use self::start::Start;
 use self::tail::Tails;
 use self::wanted::Wanted;
+use self::wire::Wire;
 use super::error::{ApiError, ApiResult};
 use super::metrics::HttpMetrics;
 #[cfg(test)]
@@ -60,9 +68,6 @@ use crate::base::shutdown::Shutdown;
 use crate::engine::Engine;
 
 pub(super) use self::routes::routes;
-
-/// How long a client shall wait before it connects again when the connection breaks.
-const RETRY: &[u8] = b"retry: 2000\n";
 
 /// Records that a partition may be behind by with `overflow=latest`, unless `max_lag` says.
 const LAG_MAX_DEFAULT: i64 = 10_000;
@@ -79,6 +84,8 @@ struct Hub {
     shutdown: Shutdown,
     cluster: ClusterTag,
     tails: Arc<Tails>,
+    filters: Filters,
+    websockets: ws::Count,
     open: OpenStreams,
 }
 
@@ -101,6 +108,14 @@ pub(super) struct Ask<'a> {
     pub(super) client: Option<SocketAddr>,
 }
 
+/// A stream that is open.
+struct Opened {
+    body: StreamBody,
+    stream_id: String,
+    cursor: Vec<u8>,
+    resumed: &'static str,
+}
+
 // === impl StreamHub ===
 
 impl StreamHub {
@@ -115,8 +130,18 @@ impl StreamHub {
     ) -> Self {
         let cluster = cluster_tag(&engine.node.cluster_id);
         let tails = Tails::new(engine.clone(), shutdown.clone(), cluster);
-        let open = OpenStreams::default();
-        Self(Arc::new(Hub { engine, clock, options, metrics, shutdown, cluster, tails, open }))
+        Self(Arc::new(Hub {
+            engine,
+            clock,
+            options,
+            metrics,
+            shutdown,
+            cluster,
+            tails,
+            filters: Filters::default(),
+            websockets: ws::Count::default(),
+            open: OpenStreams::default(),
+        }))
     }
 
     /// Time over which the open streams end when the server stops.
@@ -133,12 +158,20 @@ impl StreamHub {
     /// # Cancel safety
     /// Safe: nothing changes.
     pub(super) async fn open(&self, ask: Ask<'_>) -> ApiResult<Response> {
-        params::check_accept(ask.headers)?;
         let params = Params::parse(ask.query, ask.body, ask.headers)?;
+        let transport = params.shape.transport.map_or_else(|| negotiate(ask.headers), Ok)?;
+        let wire = Wire::http(&params.shape, transport);
         let refusals = params.subscription.refusals;
-        match self.0.open(&ask, params).await {
-            Err(error) if refusals == Refusals::Soft && is_transient(&error) => Ok(soften(&error)),
-            answered => answered,
+        match self.0.open(&ask, params, wire.clone()).await {
+            Ok(Some(opened)) => Ok(opened.answer(&wire)),
+            Ok(None) => {
+                let no_store = [(header::CACHE_CONTROL, "no-store")];
+                Ok((StatusCode::NO_CONTENT, no_store).into_response())
+            }
+            Err(error) if refusals == Refusals::Soft && is_transient(&error) => {
+                Ok(soften(&error, &wire))
+            }
+            Err(error) => Err(error),
         }
     }
 }
@@ -148,10 +181,15 @@ impl Hub {
         life::drain_spread(self.open.len(), self.options.drain_max)
     }
 
-    async fn open(self: &Arc<Self>, ask: &Ask<'_>, params: Params) -> ApiResult<Response> {
+    /// Opens a stream; none if it came to its end before.
+    async fn open(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        params: Params,
+        wire: Wire,
+    ) -> ApiResult<Option<Opened>> {
         if params.subscription.is_done() {
-            let no_store = [(header::CACHE_CONTROL, "no-store")];
-            return Ok((StatusCode::NO_CONTENT, no_store).into_response());
+            return Ok(None);
         }
         let wanted = match ask.topic {
             Some(topic) => Wanted::only(topic, &params.subscription)?,
@@ -163,7 +201,7 @@ impl Hub {
         changes.borrow_and_update();
         let (now, subscription) = (self.clock.now_ms(), &params.subscription);
         let start = start::resolve(&self.engine, &wanted, subscription, self.cluster, now).await?;
-        let plan = self.plan(&wanted, &params, &start);
+        let plan = self.plan(&wanted, &params, &start, wire);
         let parts = self.parts(&permit, &start, &plan)?;
         check_cursor(&parts).map_err(ApiError::bad_request)?;
         for gap in &start.gaps {
@@ -175,14 +213,17 @@ impl Hub {
             let topics = Arc::clone(&self.engine.topics);
             Box::new(TopicsSource::new(wanted, topics, known, changes)) as Box<dyn Source>
         });
-        Ok(self.respond(permit, parts, source, plan, (&start, subscription)))
+        Ok(Some(self.begin(permit, parts, source, plan, (&start, subscription))))
     }
 
-    fn plan(&self, wanted: &Wanted, params: &Params, start: &Start) -> Plan {
+    fn plan(&self, wanted: &Wanted, params: &Params, start: &Start, wire: Wire) -> Plan {
         let subscription = &params.subscription;
         Plan {
             ids: params.shape.ids,
-            format: params.shape.format,
+            format: Format { framing: wire.framing(), ..params.shape.format.clone() },
+            wire: Arc::new(wire),
+            filter: self.filters.filter(&params.shape.conditions),
+            batch: params.shape.batch,
             isolation: start.isolation,
             on_gap: subscription.on_gap,
             lag_max: match subscription.overflow {
@@ -212,33 +253,41 @@ impl Hub {
         start.spans.iter().map(part).collect()
     }
 
-    fn respond(
+    fn begin(
         &self,
         permit: Permit,
         parts: Vec<Part>,
         source: Option<Box<dyn Source>>,
         plan: Plan,
         (start, subscription): (&Start, &Subscription),
-    ) -> Response {
+    ) -> Opened {
         let stream_id = permit.id().to_owned();
         let Plan { budget, isolation, .. } = plan;
         let head = Head { is_done: false, cluster: self.cluster, budget, isolation };
         let cursor = cursor::to_bytes(head, positions(&parts));
-        let opening = opening(&stream_id, &cursor, &parts, start);
+        let opening = opening(&plan.wire, (&stream_id, &cursor), &parts, start);
         let wait_ms = plan.until.map(|at| at.saturating_sub(self.clock.now_ms()));
         let wait = wait_ms.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0);
         let life = Life::new(
             subscription.heartbeat.unwrap_or(self.options.heartbeat),
-            self.options.age_max,
+            plan.wire.age_max(self.options.age_max),
             wait.map(Duration::from_millis),
             &self.shutdown,
         );
         let body = StreamBody::new(permit.opened(), parts, source, plan, life, opening);
-        let mut response = event_stream(Body::new(body));
+        Opened { body, stream_id, cursor, resumed: start.resumed.as_str() }
+    }
+}
+
+impl Opened {
+    /// The answer over HTTP.
+    fn answer(self, wire: &Wire) -> Response {
+        let mut response = event_stream(Body::new(self.body), wire);
         let headers = response.headers_mut();
-        let resumed = HeaderValue::from_static(start.resumed.as_str());
+        let resumed = HeaderValue::from_static(self.resumed);
         headers.insert(HeaderName::from_static("stream-resume"), resumed);
-        for (name, value) in [("stream-id", stream_id.as_bytes()), ("stream-cursor", &cursor)] {
+        let (id, cursor) = (self.stream_id.as_bytes(), &self.cursor);
+        for (name, value) in [("stream-id", id), ("stream-cursor", cursor)] {
             if let Ok(value) = HeaderValue::from_bytes(value) {
                 headers.insert(HeaderName::from_static(name), value);
             }
@@ -256,10 +305,10 @@ fn is_growing(wanted: &Wanted, subscription: &Subscription) -> bool {
     }
 }
 
-fn event_stream(body: Body) -> Response {
+fn event_stream(body: Body, wire: &Wire) -> Response {
     let mut response = Response::new(body);
     for (name, value) in [
-        (header::CONTENT_TYPE, params::EVENT_STREAM),
+        (header::CONTENT_TYPE, wire.media_type()),
         (header::CACHE_CONTROL, "no-cache, no-store, no-transform"),
         (HeaderName::from_static("x-accel-buffering"), "no"),
         (header::VARY, "accept, origin"),
@@ -275,23 +324,23 @@ fn is_transient(error: &ApiError) -> bool {
 }
 
 /// A refusal as a stream: an EventSource reads it and comes back, where a status would end it.
-fn soften(error: &ApiError) -> Response {
+fn soften(error: &ApiError, wire: &Wire) -> Response {
     let mut out = Vec::new();
     let fault = Fault::refused(error.status.as_u16(), error.message.clone());
-    sse::event_into("fault", None, &fault.json(), &mut out);
-    sse::retry_into(life::random_retry_ms(), &mut out);
-    event_stream(Body::from(out))
+    wire.event_into("fault", None, &fault.json(), &mut out);
+    wire.retry_into(life::random_retry_ms(), &mut out);
+    event_stream(Body::from(out), wire)
 }
 
 /// The first frame, which is sent at once: it primes the client's cursor before there is a record.
-fn opening(stream: &str, cursor: &[u8], parts: &[Part], start: &Start) -> Bytes {
-    let mut out = RETRY.to_vec();
+fn opening(wire: &Wire, (stream, cursor): (&str, &[u8]), parts: &[Part], start: &Start) -> Bytes {
+    let mut out = wire.opening().to_vec();
     let ready = events::ready(stream, start.resumed.as_str(), &places(parts));
     // A cursor without positions would only replace a better one that the client has.
     let id = (!parts.is_empty() || !start.budget.is_unlimited()).then_some(cursor);
-    sse::event_into("ready", id, &ready, &mut out);
+    wire.event_into("ready", id, &ready, &mut out);
     for gap in &start.gaps {
-        sse::event_into("gap", Some(cursor), &gap.json(), &mut out);
+        wire.event_into("gap", Some(cursor), &gap.json(), &mut out);
     }
     out.into()
 }

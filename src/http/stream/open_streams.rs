@@ -15,6 +15,7 @@ use http::StatusCode;
 use parking_lot::Mutex;
 
 use super::body::{Part, Plan};
+use super::chunk::Keep;
 use super::events::Gap;
 use super::life::{self, Closed};
 use super::tail::Tail;
@@ -215,7 +216,8 @@ impl Permit {
         partition: PartitionId,
         plan: &Plan,
     ) -> Arc<Tail> {
-        self.hub.tails.tail(topic, partition, plan.format, plan.isolation)
+        let keep = if plan.filter.is_some() { Keep::Records } else { Keep::Text };
+        self.hub.tails.tail(topic, partition, &plan.format, plan.isolation, keep)
     }
 
     /// Tells whether the stream shall end, and lets `waker` be woken when it shall.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Ask, admin, group};
+use super::{Ask, admin, group, ws};
 use crate::http::body;
 use crate::http::error::{ApiResult, ErrorBody};
 use crate::http::server::Peer;
@@ -23,6 +23,7 @@ pub(in crate::http) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(topic_stream))
         .routes(routes!(stream, post_stream))
         .routes(routes!(group::route::group_stream))
+        .routes(routes!(ws::websocket))
         .routes(routes!(admin::list))
         .routes(routes!(admin::get, admin::close))
 }
@@ -59,8 +60,25 @@ pub(in crate::http) fn routes() -> OpenApiRouter<AppState> {
                 an EventSource gives up at a status"),
         ("partitions" = Option<String>, Query, example = "0,2",
             description = "Partitions to stream; all by default"),
+        ("key" = Option<Vec<String>>, Query, description = "Keys of wanted records; repeatable"),
+        ("key_prefix" = Option<Vec<String>>, Query,
+            description = "How keys of wanted records begin; repeatable. header.NAME=V and \
+                header.NAME!=V are conditions on headers"),
+        ("filter" = Option<String>, Query, example = "value.amount > 100",
+            description = "A CEL expression over key, value, headers, topic, partition, offset \
+                and timestamp"),
         ("data" = Option<String>, Query, example = "envelope",
-            description = "What an event carries: envelope (default) or value"),
+            description = "What an event carries: envelope (default), value or cloudevent"),
+        ("select" = Option<String>, Query, example = "/id,/user/name",
+            description = "JSON Pointers of the parts of values that are shown"),
+        ("event" = Option<String>, Query, example = "message",
+            description = "Where names of events come from: message, topic, header:NAME or type"),
+        ("batch" = Option<String>, Query, example = "100",
+            description = "Records sent together: N, or what came in a window, MSms"),
+        ("numbers" = Option<String>, Query, example = "number",
+            description = "How offsets and timestamps are written: number or string"),
+        ("format" = Option<String>, Query, example = "ndjson",
+            description = "sse or ndjson; goes before Accept"),
         ("decode" = Option<String>, Query, example = "auto",
             description = "How values are shown: auto (default), json, text or base64"),
         ("ids" = Option<String>, Query, example = "auto",
@@ -149,8 +167,25 @@ pub(super) async fn topic_stream(
                 an EventSource gives up at a status"),
         ("partitions" = Option<String>, Query, example = "0,2",
             description = "Partitions to stream; all by default, and only with one topic"),
+        ("key" = Option<Vec<String>>, Query, description = "Keys of wanted records; repeatable"),
+        ("key_prefix" = Option<Vec<String>>, Query,
+            description = "How keys of wanted records begin; repeatable. header.NAME=V and \
+                header.NAME!=V are conditions on headers"),
+        ("filter" = Option<String>, Query, example = "value.amount > 100",
+            description = "A CEL expression over key, value, headers, topic, partition, offset \
+                and timestamp"),
         ("data" = Option<String>, Query, example = "envelope",
-            description = "What an event carries: envelope (default) or value"),
+            description = "What an event carries: envelope (default), value or cloudevent"),
+        ("select" = Option<String>, Query, example = "/id,/user/name",
+            description = "JSON Pointers of the parts of values that are shown"),
+        ("event" = Option<String>, Query, example = "message",
+            description = "Where names of events come from: message, topic, header:NAME or type"),
+        ("batch" = Option<String>, Query, example = "100",
+            description = "Records sent together: N, or what came in a window, MSms"),
+        ("numbers" = Option<String>, Query, example = "number",
+            description = "How offsets and timestamps are written: number or string"),
+        ("format" = Option<String>, Query, example = "ndjson",
+            description = "sse or ndjson; goes before Accept"),
         ("decode" = Option<String>, Query, example = "auto",
             description = "How values are shown: auto (default), json, text or base64"),
         ("ids" = Option<String>, Query, example = "auto",

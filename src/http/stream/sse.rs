@@ -2,9 +2,38 @@
 //!
 //! Everything that comes from records is either JSON, which has no line break, or goes through
 //! [`data_into`], which splits at every line break that a parser knows: a payload can never add a
-//! field of its own. Names of events are ours, and ids are cursors.
+//! field of its own. Names of events are ours or went
+//! through [`is_name`], and ids are cursors.
 
 use crate::base::json;
+
+/// Names that records can never give to events: they are ours, or those of EventSource itself.
+const RESERVED: [&[u8]; 12] = [
+    b"message",
+    b"batch",
+    b"ready",
+    b"ping",
+    b"caught-up",
+    b"gap",
+    b"assigned",
+    b"revoked",
+    b"fault",
+    b"end",
+    b"error",
+    b"open",
+];
+
+/// Longest name of an event that comes from a record.
+const NAME_BYTES_MAX: usize = 128;
+
+/// Tells whether a name from a record may be the name of an event. One that may not is `message`.
+pub(super) fn is_name(name: &[u8]) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && !RESERVED.contains(&name)
+        && std::str::from_utf8(name).is_ok_and(|text| {
+            !text.contains(char::is_control) && !text.starts_with(' ') && !text.ends_with(' ')
+        })
+}
 
 /// Begins an event: its name, unless it is the default `message`, and its id.
 ///

@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use futures_util::future::{Shared, WeakShared};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::chunk::{Batches, CHUNK_BYTES, Chunk, Target};
+use super::chunk::{Batches, CHUNK_BYTES, Chunk, Keep, Target};
 use super::cursor::ClusterTag;
 use super::params::Format;
 use crate::base::ids::{Offset, PartitionId, TopicId};
@@ -69,12 +69,13 @@ pub(super) enum Lookup {
     Later(SharedLoad),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     topic: TopicId,
     partition: PartitionId,
     format: Format,
     isolation: Isolation,
+    keep: Keep,
 }
 
 /// All tails of a server.
@@ -135,10 +136,11 @@ impl Tails {
         self: &Arc<Self>,
         topic: &Arc<Topic>,
         partition: PartitionId,
-        format: Format,
+        format: &Format,
         isolation: Isolation,
+        keep: Keep,
     ) -> Arc<Tail> {
-        let key = Key { topic: topic.id, partition, format, isolation };
+        let key = Key { topic: topic.id, partition, format: format.clone(), isolation, keep };
         let mut tails = self.tails.lock();
         if let Some(known) = tails.get(&key).and_then(Weak::upgrade) {
             return known;
@@ -146,7 +148,7 @@ impl Tails {
         let tail = Arc::new(Tail {
             tails: Arc::clone(self),
             topic: Arc::clone(topic),
-            key,
+            key: key.clone(),
             window: Mutex::default(),
         });
         tails.insert(key, Arc::downgrade(&tail));
@@ -321,7 +323,8 @@ impl Tail {
         let target = Target {
             topic: &self.topic,
             partition: self.key.partition,
-            format: self.key.format,
+            format: &self.key.format,
+            keep: self.key.keep,
             cluster: self.tails.cluster,
             isolation: self.key.isolation,
         };
@@ -436,13 +439,9 @@ mod tests {
             overrides: Default::default(),
         };
         let format = Format::default();
-        let target = Target {
-            topic: &topic,
-            partition: 0,
-            format,
-            cluster: [0; 4],
-            isolation: Isolation::default(),
-        };
+        let (format, keep, cluster) = (&format, Keep::Text, [0; 4]);
+        let isolation = Isolation::default();
+        let target = Target { topic: &topic, partition: 0, format, keep, cluster, isolation };
         Arc::new(Batches::new(builder.finish()).encode(first, target).unwrap())
     }
 

@@ -16,7 +16,7 @@ pub mod validate;
 pub use builder::{BatchBuilder, ProducerStamp};
 pub use compression::Codec;
 pub use header::{BatchHeader, HEADER_BYTES, LOG_OVERHEAD_BYTES};
-pub use record::{BatchRecords, Record};
+pub use record::{BatchRecords, Record, SharedRecord};
 
 /// Why bytes are not a batch or not a batch that may be appended or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

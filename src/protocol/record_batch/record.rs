@@ -37,6 +37,42 @@ impl<'a> Record<'a> {
     }
 }
 
+/// Largest batch that a shared record keeps alive.
+const SHARED_BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// One record beyond the borrow of its batch.
+#[derive(Debug, Clone)]
+pub struct SharedRecord {
+    offset: Offset,
+    timestamp: TimestampMs,
+    key: Option<Bytes>,
+    value: Option<Bytes>,
+    header_bytes: Bytes,
+    header_count: usize,
+}
+
+impl SharedRecord {
+    /// The record.
+    #[must_use]
+    pub fn as_record(&self) -> Record<'_> {
+        Record {
+            offset: self.offset,
+            timestamp: self.timestamp,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            header_bytes: &self.header_bytes,
+            header_count: self.header_count,
+        }
+    }
+
+    /// Bytes of key, value and headers.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        length(&self.key) + length(&self.value) + self.header_bytes.len()
+    }
+}
+
 /// The records of one batch, decompressed once.
 #[derive(Debug, Clone)]
 pub struct BatchRecords {
@@ -62,6 +98,30 @@ impl BatchRecords {
     #[must_use]
     pub const fn header(&self) -> &BatchHeader {
         &self.header
+    }
+
+    /// Keeps a record of this batch beyond its borrow. A large batch is not kept alive for it: the
+    /// record is copied then.
+    #[must_use]
+    pub fn share(&self, record: &Record<'_>) -> SharedRecord {
+        let range = self.body.as_ptr_range();
+        let slice = |part: &[u8]| {
+            let part_range = part.as_ptr_range();
+            let is_ours = range.start <= part_range.start && part_range.end <= range.end;
+            if is_ours && self.body.len() <= SHARED_BATCH_BYTES_MAX {
+                self.body.slice_ref(part)
+            } else {
+                Bytes::copy_from_slice(part)
+            }
+        };
+        SharedRecord {
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.key.map(slice),
+            value: record.value.map(slice),
+            header_bytes: slice(record.header_bytes),
+            header_count: record.header_count,
+        }
     }
 
     /// Walks the records in order; after an error it ends.

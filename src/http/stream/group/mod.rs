@@ -16,9 +16,10 @@ use self::params::GroupParams;
 use self::source::MemberSource;
 use super::body::{Ending, Plan};
 use super::open_streams::Permit;
-use super::params::{Refusals, Resume, Subscription};
+use super::params::{Format, Refusals, Resume, Subscription, negotiate};
 use super::start::{Resumed, Start};
-use super::{Ask, Hub, StreamHub, is_transient, params as stream_params, soften};
+use super::wire::Wire;
+use super::{Ask, Hub, StreamHub, is_transient, soften};
 use crate::base::ids::{Offset, TopicName, TopicPartition};
 use crate::consumers::Consumers;
 use crate::engine::log::Isolation;
@@ -40,11 +41,15 @@ impl StreamHub {
         group: &str,
         ask: &Ask<'_>,
     ) -> ApiResult<Response> {
-        stream_params::check_accept(ask.headers)?;
         let params = GroupParams::parse(ask.query, ask.headers)?;
+        let shape = &params.stream.shape;
+        let transport = shape.transport.map_or_else(|| negotiate(ask.headers), Ok)?;
+        let wire = Wire::http(shape, transport);
         let refusals = params.stream.subscription.refusals;
-        match self.0.open_in_group(consumers, group, ask, params).await {
-            Err(error) if refusals == Refusals::Soft && is_transient(&error) => Ok(soften(&error)),
+        match self.0.open_in_group(consumers, (group, ask), params, wire.clone()).await {
+            Err(error) if refusals == Refusals::Soft && is_transient(&error) => {
+                Ok(soften(&error, &wire))
+            }
             answered => answered,
         }
     }
@@ -54,9 +59,9 @@ impl Hub {
     async fn open_in_group(
         self: &std::sync::Arc<Self>,
         consumers: &Consumers,
-        group: &str,
-        ask: &Ask<'_>,
+        (group, ask): (&str, &Ask<'_>),
         params: GroupParams,
+        wire: Wire,
     ) -> ApiResult<Response> {
         let subscription = &params.stream.subscription;
         if subscription.is_done() {
@@ -78,9 +83,13 @@ impl Hub {
             budget: Budget { records: subscription.limit, bytes: subscription.max_bytes },
             isolation,
         };
+        let shape = &params.stream.shape;
         let plan = Plan {
-            ids: params.stream.shape.ids,
-            format: params.stream.shape.format,
+            ids: shape.ids,
+            format: Format { framing: wire.framing(), ..shape.format.clone() },
+            wire: std::sync::Arc::new(wire.clone()),
+            filter: self.filters.filter(&shape.conditions),
+            batch: shape.batch,
             isolation,
             on_gap: subscription.on_gap,
             lag_max: None,
@@ -89,7 +98,8 @@ impl Hub {
             ending: Ending::Never,
         };
         let source = Some(Box::new(source) as Box<dyn super::source::Source>);
-        let mut response = self.respond(permit, Vec::new(), source, plan, (&start, subscription));
+        let opened = self.begin(permit, Vec::new(), source, plan, (&start, subscription));
+        let mut response = opened.answer(&wire);
         if let Ok(value) = HeaderValue::from_str(&name) {
             response.headers_mut().insert(HeaderName::from_static("stream-member"), value);
         }

@@ -13,8 +13,8 @@ mod json_body;
 mod shape;
 mod subscription;
 
-pub(super) use self::accept::{EVENT_STREAM, check_accept};
-pub(super) use self::shape::{Data, Format, Ids, Shape};
+pub(super) use self::accept::negotiate;
+pub(super) use self::shape::{Batch, Data, EventName, Format, Framing, Ids, Shape, Transport};
 pub(in crate::http) use self::subscription::{
     From, StartOffset, parse_from, parse_list, parse_offsets,
 };
@@ -23,7 +23,7 @@ pub(super) use self::subscription::{
 };
 
 /// What became of a parameter.
-enum Setting {
+pub(super) enum Setting {
     /// It was taken.
     Done,
     /// It is not one of these.
@@ -34,7 +34,7 @@ enum Setting {
 
 impl Setting {
     /// Refuses a value that is not what `rule` says.
-    fn not(rule: impl Into<String>) -> Self {
+    pub(super) fn not(rule: impl Into<String>) -> Self {
         Self::Refused(rule.into())
     }
 }
@@ -86,7 +86,7 @@ impl Params {
         Ok(params)
     }
 
-    fn set(&mut self, name: &str, value: &str) -> ApiResult<()> {
+    pub(super) fn set(&mut self, name: &str, value: &str) -> ApiResult<()> {
         let setting = match self.subscription.set(name, value) {
             Setting::Unknown => self.shape.set(name, value),
             known => known,
@@ -169,7 +169,10 @@ mod tests {
             (params.subscription.until, params.subscription.limit),
             (Some(Until::End), Some(7))
         );
-        assert_eq!(params.shape.format, Format { data: Data::Value, decode: Decode::Text });
+        assert_eq!(
+            params.shape.format,
+            Format { data: Data::Value, decode: Decode::Text, ..Format::default() }
+        );
         assert_eq!((params.shape.ids, params.subscription.on_gap), (Ids::Flush, OnGap::Fail));
         assert_eq!(params.subscription.heartbeat, Some(Duration::from_secs(5)));
     }
@@ -187,6 +190,15 @@ mod tests {
             "limit=0",
             "limit=x",
             "data=x",
+            "event=header:",
+            "select=id",
+            "batch=0",
+            "batch=1001",
+            "batch=10001ms",
+            "format=json",
+            "numbers=x",
+            "filter=value.",
+            "header.=x",
             "decode=avro",
             "ids=x",
             "heartbeat=0",
