@@ -24,6 +24,7 @@ mod producer_snapshot;
 pub mod producer_state;
 pub mod read;
 pub mod recovery;
+pub mod rescue;
 pub mod retention;
 pub mod segment;
 pub mod transactions;

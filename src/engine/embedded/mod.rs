@@ -36,6 +36,8 @@ mod registry;
 mod server_config;
 mod state_log;
 mod store_thread;
+#[cfg(test)]
+mod tests;
 mod topic_config;
 mod topics;
 mod transactions;

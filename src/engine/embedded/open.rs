@@ -16,7 +16,7 @@ use crate::base::ids::{Offset, PartitionId, TimestampMs, TopicId, TopicPartition
 use crate::engine::topics::Topic;
 use crate::log::journal::{JournalContents, JournalKey};
 use crate::log::layout::{DataDir, DataDirError};
-use crate::log::{Partition, ReadError, RecoveryError, SavedPartition};
+use crate::log::{Partition, ReadError, RecoveryError, SavedPartition, rescue};
 use crate::store::keys::PartitionKey;
 use crate::store::{Store, StoreError};
 
@@ -97,9 +97,7 @@ pub(super) fn open(data: &DataDir, now: TimestampMs) -> Result<Opened, OpenError
             saved
         };
         let entry = open_entry(data, topic, settings, now, saved);
-        for (key, partition) in entry.served() {
-            restore(partition, &journal.take(journal_key(key)), now)?;
-        }
+        restore_entry(data, &entry, &mut journal, now)?;
         registry.insert(Arc::new(entry));
     }
     clean_up(data, &registry);
@@ -182,6 +180,31 @@ fn open_state_topic(
 
 const fn journal_key(key: PartitionKey) -> JournalKey {
     JournalKey { topic: TopicId::from_u128(key.topic), partition: key.partition }
+}
+
+/// Puts back what the journal has of a topic; what it has of a partition that is not served is
+/// kept until it is.
+fn restore_entry(
+    data: &DataDir,
+    entry: &TopicEntry,
+    journal: &mut JournalContents,
+    now: TimestampMs,
+) -> std::io::Result<()> {
+    let topic = entry.topic.id;
+    for (partition, slot) in (0_i32..).zip(&entry.partitions) {
+        let dir = data.partition_dir(topic, partition);
+        let batches = journal.take(JournalKey { topic, partition });
+        match slot {
+            Ok(served) => {
+                let rescued = rescue::read(&dir)?;
+                restore(served, &rescued, now)?;
+                restore(served, &batches, now)?;
+                rescue::forget(&dir)?;
+            }
+            Err(_) => rescue::keep(&dir, &batches)?,
+        }
+    }
+    Ok(())
 }
 
 /// Puts back what the journal has and the segments lost, and syncs it: the journal is written

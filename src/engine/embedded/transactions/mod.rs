@@ -9,8 +9,6 @@ mod keys;
 mod pool;
 pub(super) mod records;
 pub(super) mod recovery;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 

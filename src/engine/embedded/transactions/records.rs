@@ -33,13 +33,13 @@ pub(super) struct Kept {
     pub(super) answer: Bytes,
 }
 
-pub(super) fn decision_key(producer_id: i64) -> Bytes {
+pub(in crate::engine::embedded) fn decision_key(producer_id: i64) -> Bytes {
     let mut key = vec![DECISION];
     key.extend_from_slice(&producer_id.to_be_bytes());
     Bytes::from(key)
 }
 
-pub(super) fn decision(epoch: i16) -> Bytes {
+pub(in crate::engine::embedded) fn decision(epoch: i16) -> Bytes {
     let mut value = vec![VERSION];
     value.extend_from_slice(&epoch.to_be_bytes());
     Bytes::from(value)

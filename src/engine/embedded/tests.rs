@@ -1,18 +1,18 @@
-//! Transactions against a real data folder, across restarts.
+//! The broker against a real data folder, across restarts: transactions, keys, damage.
 
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::records;
+use super::state_log::StateTopic;
+use super::transactions::records;
+use super::{Embedded, EmbeddedOptions, ServerSetting, state_log};
 use crate::base::clock::RealClock;
 use crate::base::ids::{Offset, TopicName};
 use crate::base::shutdown::Shutdown;
 use crate::coordinator::group::GroupConfig;
 use crate::engine::configs::ConfigKind;
-use crate::engine::embedded::state_log::StateTopic;
-use crate::engine::embedded::{Embedded, EmbeddedOptions, ServerSetting, state_log};
 use crate::engine::log::{AckLevel, Append, AppendError, Fetched, Isolation, Read};
 use crate::engine::topics::CreateTopic;
 use crate::engine::transactions::{AtomicAppendError, Claimed, Keep};
@@ -157,5 +157,51 @@ async fn a_key_answers_the_same_after_a_restart_and_is_free_after_a_refusal() {
     let claimed = |fingerprint| transactions.claim(key.clone(), [fingerprint; 16]).unwrap();
     assert!(matches!(claimed(1), Claimed::Done(answer) if answer == "at 0"));
     assert!(matches!(claimed(2), Claimed::Mismatch));
+    close(broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mended_partition_gets_back_what_the_journal_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path()).await;
+    let small = [("segment.bytes".to_owned(), Some("1024".to_owned()))];
+    let configs = small.to_vec();
+    let request = CreateTopic { name: "a".to_owned(), configs, ..CreateTopic::default() };
+    broker.engine().topics.create(request).await.unwrap();
+    let values: Vec<String> = (0..8).map(|n| format!("{n}-{}", "x".repeat(300))).collect();
+    for value in &values {
+        broker.engine().log.append(append("a", value)).await.unwrap();
+    }
+    let served = broker.registry.find("a").unwrap();
+    let folder = served.served().next().unwrap().1.dir().to_owned();
+    drop(served);
+    close(broker).await;
+    let mut segments: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .collect();
+    segments.sort();
+    assert!(segments.len() > 2, "{segments:?}");
+    // Power is lost: the end of the log is gone; and the first segment is damaged.
+    std::fs::File::options()
+        .write(true)
+        .open(segments.last().unwrap())
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    std::fs::remove_dir_all(dir.path().join("store")).unwrap();
+    let good = std::fs::read(&segments[0]).unwrap();
+    let mut bad = good.clone();
+    bad[100] ^= 1;
+    std::fs::write(&segments[0], &bad).unwrap();
+    for _ in 0..2 {
+        let broker = open(dir.path()).await;
+        assert_eq!(broker.status().partitions_offline, 1);
+        close(broker).await;
+    }
+    std::fs::write(&segments[0], &good).unwrap();
+    let broker = open(dir.path()).await;
+    assert_eq!(committed(&broker, "a").await.0, values);
     close(broker).await;
 }
