@@ -1,5 +1,7 @@
 //! WebSockets from outside, by a client that is not ours.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::net::TcpStream;
