@@ -36,7 +36,7 @@ const REQUEST_HEADER_FAMILIES: &[&str] = &["hydrant-", "ce-"];
 const RESPONSE_HEADERS: &[&str] = &[
     "allow",
     "etag",
-    "idempotent-replayed",
+    "idempotency-replayed",
     "link",
     "location",
     "ratelimit",

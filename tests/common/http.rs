@@ -66,6 +66,11 @@ impl Http {
         Self { address: stream.peer_addr().unwrap(), stream: BufReader::new(stream) }
     }
 
+    /// Another connection to the same server.
+    pub(crate) fn again(&self) -> Self {
+        Self::connect(self.address)
+    }
+
     pub(crate) fn get(&mut self, path: &str) -> Answer {
         self.send("GET", path, &[], b"").unwrap()
     }
@@ -92,6 +97,18 @@ impl Http {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> io::Result<Answer> {
+        self.ask(method, path, headers, body)?;
+        self.answer()
+    }
+
+    /// Sends a request without waiting for its answer.
+    pub(crate) fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<()> {
         let mut head = self.head(method, path, headers);
         if !body.is_empty() {
             head.push_str(&format!("content-length: {}\r\n", body.len()));
@@ -99,8 +116,7 @@ impl Http {
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(body);
-        self.write(&bytes)?;
-        self.answer()
+        self.write(&bytes)
     }
 
     /// The head of a request without its last line break.
