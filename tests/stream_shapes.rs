@@ -1,4 +1,5 @@
 //! What streams look like from outside: filters, shapes, lines and batches.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod common;
 
