@@ -1,10 +1,12 @@
 //! Every command of README.md is run, and answers what the README shows.
 //!
-//! A fenced block of `sh`, `python` or `js` is run; a block of `json`, `text` or no language that
+//! A fenced block of `sh`, `python`, `js` or `ts` is run; a block of `json`, `text` or no language that
 //! follows it is what it prints. The blocks of a `##` section run in one bash, so variables last;
 //! all sections run in order against one server, on whose port `localhost:8082` is put.
 //! Words after the language say more:
 //! - `no-test`: needs what a test has not (a build, a browser, the network),
+//! - `tools`: needs packages of registries; run when `HYDRANT_README_TOOLS` names the folder that
+//!   `compat/readme/run` installs them in,
 //! - `needs=TOOL`: the rest of the section is left out where the tool is missing,
 //! - `follow`: has no end, and is left when it has printed as many lines as are shown,
 //! - `unordered`: the lines may come in another order.
@@ -21,13 +23,26 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{Server, eventually, note};
+use common::{Server, eventually, note, steer};
 use regex::Regex;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// What the README calls the two doors.
 const HTTP: &str = "localhost:8082";
 const KAFKA: &str = "localhost:9092";
+
+/// Where a page finds the browser client.
+const SCRIPT: &str = "\"http://localhost:8082/hydrant.js\"";
+
+/// What a browser has and Node has not.
+const EVENT_SOURCE: &str = "import { EventSource } from 'eventsource';\n";
+
+/// Checks the types of a block and runs it.
+const TYPED: &str = "npx tsc --noEmit --strict --target es2022 --module esnext --moduleResolution \
+    bundler --allowImportingTsExtensions --skipLibCheck block.mts\nnpx tsx block.mts\n";
+
+/// A section takes no longer; less than what a test waits for anything.
+const SECTION_SECONDS: &str = "25";
 
 /// Between the outputs of two blocks.
 const SEPARATOR: char = '\u{1e}';
@@ -42,9 +57,9 @@ struct Block {
 }
 
 impl Block {
-    fn is_run(&self) -> bool {
-        let runs = ["sh", "python", "js"].contains(&self.language.as_str());
-        runs && !self.has("no-test")
+    fn is_run(&self, has_tools: bool) -> bool {
+        let runs = ["sh", "python", "js", "ts"].contains(&self.language.as_str());
+        runs && !self.has("no-test") && (has_tools || !self.has("tools"))
     }
 
     fn has(&self, flag: &str) -> bool {
@@ -55,7 +70,7 @@ impl Block {
     fn needs(&self) -> impl Iterator<Item = &str> {
         let own = match self.language.as_str() {
             "python" => "python3-with-requests",
-            "js" => "node",
+            "js" | "ts" => "node",
             _ => "curl",
         };
         self.flags.iter().filter_map(|flag| flag.strip_prefix("needs=")).chain([own])
@@ -66,12 +81,14 @@ impl Block {
         let text = match self.language.as_str() {
             "python" => format!("python3 - <<'END OF BLOCK'\n{}END OF BLOCK\n", self.text),
             "js" => {
-                let local =
-                    self.text.replace("\"http://localhost:8082/hydrant.js\"", "'./hydrant.mjs'");
                 let get = "curl -s http://localhost:8082/hydrant.js -o hydrant.mjs";
                 let run = "node --input-type=module - <<'END OF BLOCK'";
-                format!("{get}\n{run}\n{local}END OF BLOCK\n")
+                let text = self.text.replace(SCRIPT, "'./hydrant.mjs'");
+                let has_source = text.contains("new EventSource");
+                let source = if has_source { EVENT_SOURCE } else { "" };
+                format!("{get}\n{run}\n{source}{text}END OF BLOCK\n")
             }
+            "ts" => format!("cat > block.mts <<'END OF BLOCK'\n{}END OF BLOCK\n{TYPED}", self.text),
             _ => self.text.clone(),
         };
         if !self.has("follow") {
@@ -186,8 +203,12 @@ fn run(server: &Server, blocks: &[&Block], dir: &Path) -> Vec<String> {
     let (http, kafka) = (server.http.to_string(), server.kafka.to_string());
     let script = script.replace(HTTP, &http).replace(KAFKA, &kafka);
     let (out, err) = (dir.join("stdout"), dir.join("stderr"));
-    let mut command = Command::new("bash");
-    command.arg("-c").arg(&script).current_dir(dir).stdin(Stdio::null()).process_group(0);
+    let mut command = Command::new("timeout");
+    command
+        .args([SECTION_SECONDS, "bash", "-c", &script])
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .process_group(0);
     command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
     let mut bash = command.spawn().unwrap();
     let group = Pid::from_child(&bash);
@@ -214,8 +235,9 @@ fn every_command_answers_what_is_shown() {
     let markdown = include_str!("../README.md");
     let mut ran = 0;
     let mut failures = Vec::new();
+    let tools = steer("HYDRANT_README_TOOLS");
     for (title, blocks) in sections(markdown) {
-        let wanted = blocks.iter().filter(|block| block.is_run());
+        let wanted = blocks.iter().filter(|block| block.is_run(tools.is_some()));
         let mut missing = None;
         let is_possible = |block: &&Block| {
             missing = block.needs().find(|tool| !is_there(tool)).map(str::to_owned);
@@ -230,6 +252,10 @@ fn every_command_answers_what_is_shown() {
         }
         ran += blocks.len();
         let dir = tempfile::tempdir().unwrap();
+        if let Some(tools) = &tools {
+            let modules = Path::new(tools).join("node_modules");
+            std::os::unix::fs::symlink(modules, dir.path().join("node_modules")).unwrap();
+        }
         let wrong = run(&server, &blocks, dir.path());
         failures.extend(wrong.into_iter().map(|what| format!("{title}: {what}")));
     }
