@@ -14,6 +14,8 @@ mod body;
 mod chunk;
 mod cloudevent;
 mod data;
+#[allow(dead_code, reason = "it describes what `params` reads, for the specification")]
+mod described;
 mod events;
 mod filter;
 mod frame;

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::described::{LifeQuery, RangeQuery, ResumeHeader, ShapeQuery};
 use super::{Ask, admin, group, ws};
 use crate::http::body;
 use crate::http::error::{ApiResult, ErrorBody};
@@ -36,63 +37,10 @@ pub(in crate::http) fn routes() -> OpenApiRouter<AppState> {
     get, path = "/topics/{topic}/stream", tag = "streams", operation_id = "streamTopic",
     params(
         ("topic" = String, Path, description = "Name of the topic", example = "orders"),
-        ("from" = Option<String>, Query, example = "latest",
-            description = "Where to begin: latest (default), earliest, -N (last N of each \
-                partition), offset:P=O,P=O (offset:TOPIC:P=O with several topics), an RFC 3339 \
-                timestamp or epoch ms"),
-        ("since" = Option<String>, Query, description = "Another name of from"),
-        ("until" = Option<String>, Query,
-            description = "Where to end: end (what is the end now), an RFC 3339 timestamp or \
-                epoch ms"),
-        ("limit" = Option<u64>, Query, minimum = 1, description = "Records after which to end"),
-        ("max_bytes" = Option<u64>, Query, minimum = 1,
-            description = "Bytes of events after which to end; the record that reaches it is sent"),
-        ("isolation" = Option<String>, Query, example = "read_committed",
-            description = "read_committed (default) or read_uncommitted"),
-        ("overflow" = Option<String>, Query, example = "lag",
-            description = "A stream that falls behind lags (default), or goes on at the end with \
-                a gap: latest"),
-        ("max_lag" = Option<u64>, Query, minimum = 1,
-            description = "Records by which a partition may be behind with overflow=latest; \
-                10000 by default"),
-        ("soft_errors" = Option<u8>, Query, maximum = 1,
-            description = "1: refusals that may pass are a stream with fault and retry, because \
-                an EventSource gives up at a status"),
-        ("partitions" = Option<String>, Query, example = "0,2",
-            description = "Partitions to stream; all by default"),
-        ("key" = Option<Vec<String>>, Query, description = "Keys of wanted records; repeatable"),
-        ("key_prefix" = Option<Vec<String>>, Query,
-            description = "How keys of wanted records begin; repeatable. header.NAME=V and \
-                header.NAME!=V are conditions on headers"),
-        ("filter" = Option<String>, Query, example = "value.amount > 100",
-            description = "A CEL expression over key, value, headers, topic, partition, offset \
-                and timestamp"),
-        ("data" = Option<String>, Query, example = "envelope",
-            description = "What an event carries: envelope (default), value or cloudevent"),
-        ("select" = Option<String>, Query, example = "/id,/user/name",
-            description = "JSON Pointers of the parts of values that are shown"),
-        ("event" = Option<String>, Query, example = "message",
-            description = "Where names of events come from: message, topic, header:NAME or type"),
-        ("batch" = Option<String>, Query, example = "100",
-            description = "Records sent together: N, or what came in a window, MSms"),
-        ("numbers" = Option<String>, Query, example = "number",
-            description = "How offsets and timestamps are written: number or string"),
-        ("format" = Option<String>, Query, example = "ndjson",
-            description = "sse or ndjson; goes before Accept"),
-        ("decode" = Option<String>, Query, example = "auto",
-            description = "How values are shown: auto (default), json, text or base64"),
-        ("ids" = Option<String>, Query, example = "auto",
-            description = "Which events carry a cursor: each, flush (the last one written at \
-                once), or auto (default): each for up to 8 partitions"),
-        ("heartbeat" = Option<u64>, Query, minimum = 1, maximum = 60,
-            description = "Seconds between pings on an idle stream"),
-        ("on_gap" = Option<String>, Query, example = "event",
-            description = "When records are missing: event (default) tells and goes on, fail ends"),
-        ("last_event_id" = Option<String>, Query,
-            description = "A cursor, or a JSON list of {topic, partition, offset or timestamp}"),
-        ("lastEventId" = Option<String>, Query, description = "Another name of last_event_id"),
-        ("Last-Event-ID" = Option<String>, Header,
-            description = "A cursor; goes before last_event_id, which goes before from"),
+        RangeQuery,
+        ShapeQuery,
+        LifeQuery,
+        ResumeHeader,
     ),
     responses(
         (status = 200, body = String, content_type = "text/event-stream",
@@ -143,63 +91,10 @@ pub(super) async fn topic_stream(
             description = "Topics, which must exist"),
         ("pattern" = Option<String>, Query, example = "orders\\..*",
             description = "A regular expression that must match whole names, instead of topics"),
-        ("from" = Option<String>, Query, example = "latest",
-            description = "Where to begin: latest (default), earliest, -N (last N of each \
-                partition), offset:P=O,P=O (offset:TOPIC:P=O with several topics), an RFC 3339 \
-                timestamp or epoch ms"),
-        ("since" = Option<String>, Query, description = "Another name of from"),
-        ("until" = Option<String>, Query,
-            description = "Where to end: end (what is the end now), an RFC 3339 timestamp or \
-                epoch ms"),
-        ("limit" = Option<u64>, Query, minimum = 1, description = "Records after which to end"),
-        ("max_bytes" = Option<u64>, Query, minimum = 1,
-            description = "Bytes of events after which to end; the record that reaches it is sent"),
-        ("isolation" = Option<String>, Query, example = "read_committed",
-            description = "read_committed (default) or read_uncommitted"),
-        ("overflow" = Option<String>, Query, example = "lag",
-            description = "A stream that falls behind lags (default), or goes on at the end with \
-                a gap: latest"),
-        ("max_lag" = Option<u64>, Query, minimum = 1,
-            description = "Records by which a partition may be behind with overflow=latest; \
-                10000 by default"),
-        ("soft_errors" = Option<u8>, Query, maximum = 1,
-            description = "1: refusals that may pass are a stream with fault and retry, because \
-                an EventSource gives up at a status"),
-        ("partitions" = Option<String>, Query, example = "0,2",
-            description = "Partitions to stream; all by default, and only with one topic"),
-        ("key" = Option<Vec<String>>, Query, description = "Keys of wanted records; repeatable"),
-        ("key_prefix" = Option<Vec<String>>, Query,
-            description = "How keys of wanted records begin; repeatable. header.NAME=V and \
-                header.NAME!=V are conditions on headers"),
-        ("filter" = Option<String>, Query, example = "value.amount > 100",
-            description = "A CEL expression over key, value, headers, topic, partition, offset \
-                and timestamp"),
-        ("data" = Option<String>, Query, example = "envelope",
-            description = "What an event carries: envelope (default), value or cloudevent"),
-        ("select" = Option<String>, Query, example = "/id,/user/name",
-            description = "JSON Pointers of the parts of values that are shown"),
-        ("event" = Option<String>, Query, example = "message",
-            description = "Where names of events come from: message, topic, header:NAME or type"),
-        ("batch" = Option<String>, Query, example = "100",
-            description = "Records sent together: N, or what came in a window, MSms"),
-        ("numbers" = Option<String>, Query, example = "number",
-            description = "How offsets and timestamps are written: number or string"),
-        ("format" = Option<String>, Query, example = "ndjson",
-            description = "sse or ndjson; goes before Accept"),
-        ("decode" = Option<String>, Query, example = "auto",
-            description = "How values are shown: auto (default), json, text or base64"),
-        ("ids" = Option<String>, Query, example = "auto",
-            description = "Which events carry a cursor: each, flush (the last one written at \
-                once), or auto (default): each for up to 8 partitions"),
-        ("heartbeat" = Option<u64>, Query, minimum = 1, maximum = 60,
-            description = "Seconds between pings on an idle stream"),
-        ("on_gap" = Option<String>, Query, example = "event",
-            description = "When records are missing: event (default) tells and goes on, fail ends"),
-        ("last_event_id" = Option<String>, Query,
-            description = "A cursor, or a JSON list of {topic, partition, offset or timestamp}"),
-        ("lastEventId" = Option<String>, Query, description = "Another name of last_event_id"),
-        ("Last-Event-ID" = Option<String>, Header,
-            description = "A cursor; goes before last_event_id, which goes before from"),
+        RangeQuery,
+        ShapeQuery,
+        LifeQuery,
+        ResumeHeader,
     ),
     responses(
         (status = 200, body = String, content_type = "text/event-stream",

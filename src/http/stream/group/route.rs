@@ -8,6 +8,7 @@ use crate::http::error::{ApiResult, ErrorBody};
 use crate::http::server::Peer;
 use crate::http::state::AppState;
 use crate::http::stream::Ask;
+use crate::http::stream::described::{LifeQuery, ResumeHeader, ShapeQuery};
 use crate::http::stream::routes::address;
 
 /// Streams the partitions of a member of a consumer group as server-sent events.
@@ -35,30 +36,9 @@ use crate::http::stream::routes::address;
                 what is owed is sent again; never by default"),
         ("from" = Option<String>, Query, example = "earliest",
             description = "Where to begin where nothing is committed: latest (default) or earliest"),
-        ("limit" = Option<u64>, Query, minimum = 1, description = "Records after which to end"),
-        ("max_bytes" = Option<u64>, Query, minimum = 1,
-            description = "Bytes of events after which to end; the record that reaches it is sent"),
-        ("isolation" = Option<String>, Query, example = "read_committed",
-            description = "read_committed (default) or read_uncommitted"),
-        ("soft_errors" = Option<u8>, Query, maximum = 1,
-            description = "1: refusals that may pass are a stream with fault and retry, because \
-                an EventSource gives up at a status"),
-        ("data" = Option<String>, Query, example = "envelope",
-            description = "What an event carries: envelope (default) or value"),
-        ("decode" = Option<String>, Query, example = "auto",
-            description = "How values are shown: auto (default), json, text or base64"),
-        ("ids" = Option<String>, Query, example = "auto",
-            description = "Which events carry a cursor: each, flush (the last one written at \
-                once), or auto (default): each for up to 8 partitions"),
-        ("heartbeat" = Option<u64>, Query, minimum = 1, maximum = 60,
-            description = "Seconds between pings on an idle stream"),
-        ("on_gap" = Option<String>, Query, example = "event",
-            description = "When records are missing: event (default) tells and goes on, fail ends"),
-        ("last_event_id" = Option<String>, Query,
-            description = "A cursor, or a JSON list of {topic, partition, offset or timestamp}"),
-        ("lastEventId" = Option<String>, Query, description = "Another name of last_event_id"),
-        ("Last-Event-ID" = Option<String>, Header,
-            description = "A cursor; goes before last_event_id, which goes before from"),
+        ShapeQuery,
+        LifeQuery,
+        ResumeHeader,
     ),
     responses(
         (status = 200, body = String, content_type = "text/event-stream",
