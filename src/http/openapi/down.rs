@@ -4,6 +4,8 @@
 //! `examples` of a schema its first `example`, and a reference with keys beside it an `allOf`.
 //! Keywords without an equal are dropped, so a 3.0 schema accepts at least what the 3.1 one does.
 
+mod nullable;
+
 use serde_json::{Map, Value, json};
 
 /// The version that the result declares.
@@ -59,6 +61,8 @@ pub fn to_3_0(mut document: Value) -> Value {
         }
     }
     nested(&mut document);
+    let components = document.pointer("/components/schemas").cloned().unwrap_or_default();
+    nullable::typed(&mut document, &components);
     document
 }
 

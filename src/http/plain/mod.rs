@@ -8,6 +8,7 @@ mod events;
 mod head;
 mod lines;
 mod records;
+mod schema;
 
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
@@ -20,6 +21,7 @@ use utoipa_axum::routes;
 
 use self::head::{Head, ValueKind};
 use self::records::Mode;
+use self::schema::{CloudEvent, RecordBytes};
 use super::error::{ApiError, ApiResult, ErrorBody};
 use super::produce::{
     Answer, Batches, DeliveryHeaders, DeliveryQuery, NewRecord, Once, Outcome, ProduceOptions,
@@ -101,15 +103,15 @@ pub struct PlainRecords {
     ),
     request_body(content(
         (String = "text/plain", example = "hello"),
-        (Object = "application/json", example = json!({"amount": 12.5})),
+        (Value = "application/json", example = json!({"amount": 12.5})),
         (String = "application/x-ndjson", example = "{\"id\":1}\n{\"id\":2}\n"),
-        (Object = "application/cloudevents+json", example = json!({
+        (CloudEvent = "application/cloudevents+json", example = json!({
             "specversion": "1.0", "id": "1", "source": "/shop", "type": "order.placed", "data": {"amount": 12.5},
         })),
-        (Vec<Object> = "application/cloudevents-batch+json", example = json!([{
+        (Vec<CloudEvent> = "application/cloudevents-batch+json", example = json!([{
             "specversion": "1.0", "id": "1", "source": "/shop", "type": "order.placed", "data": {"amount": 12.5},
         }])),
-        (String = "application/octet-stream", example = "any bytes"),
+        (RecordBytes = "application/octet-stream", example = "any bytes"),
     )),
     responses(
         (status = 201, body = PlainRecord, description = "The record was produced; Location leads to it"),
@@ -148,15 +150,15 @@ pub async fn to_topic(
     ),
     request_body(content(
         (String = "text/plain", example = "hello"),
-        (Object = "application/json", example = json!({"amount": 12.5})),
+        (Value = "application/json", example = json!({"amount": 12.5})),
         (String = "application/x-ndjson", example = "{\"id\":1}\n{\"id\":2}\n"),
-        (Object = "application/cloudevents+json", example = json!({
+        (CloudEvent = "application/cloudevents+json", example = json!({
             "specversion": "1.0", "id": "1", "source": "/shop", "type": "order.placed", "data": {"amount": 12.5},
         })),
-        (Vec<Object> = "application/cloudevents-batch+json", example = json!([{
+        (Vec<CloudEvent> = "application/cloudevents-batch+json", example = json!([{
             "specversion": "1.0", "id": "1", "source": "/shop", "type": "order.placed", "data": {"amount": 12.5},
         }])),
-        (String = "application/octet-stream", example = "any bytes"),
+        (RecordBytes = "application/octet-stream", example = "any bytes"),
     )),
     responses(
         (status = 201, body = PlainRecord, description = "The record was produced; Location leads to it"),

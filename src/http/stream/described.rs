@@ -95,13 +95,10 @@ pub(in crate::http::stream) struct LifeQuery {
     /// up at a status.
     #[param(required = false, maximum = 1)]
     pub(super) soft_errors: u8,
-    /// A cursor, or a JSON list of {topic, partition, offset or timestamp}.
+    /// A cursor, or a JSON list of {topic, partition, offset or timestamp}. lastEventId is
+    /// another name.
     #[param(required = false)]
     pub(super) last_event_id: String,
-    /// Another name of last_event_id.
-    #[serde(rename = "lastEventId")]
-    #[param(required = false)]
-    pub(super) last_event_id_of_polyfills: String,
 }
 
 /// What an EventSource sends when it connects again.
