@@ -44,6 +44,10 @@ compat *ARGS:
 compare-kafka *ARGS: release
     tools/compare-kafka {{ARGS}}
 
+# Live streams on a fresh server: beside the bare broadcast, filtered, idle, catching up.
+bench-streams *ARGS: release
+    tools/bench-streams {{ARGS}}
+
 release:
     cargo build --release --locked
 

@@ -8,10 +8,11 @@ use clap::{Args, ValueEnum};
 
 use super::BenchResult;
 use super::compare_report::{Comparison, Contender, Kind, print};
+use super::compare_streams::{self, StreamLoad, StreamsSide};
 use super::http_produce::{self, Contract, HttpProduceArgs};
 use super::kafka_fetch::{self, KafkaFetchArgs};
 use super::kafka_produce::{self, Acks, KafkaProduceArgs};
-use super::limit::{self, BareServer, LimitHttpArgs, LimitSseArgs};
+use super::limit::{self, BareServer, LimitHttpArgs, LimitPublish, LimitSseArgs};
 use super::limit_server::Bare;
 use super::load::{ByteSize, positive};
 use super::payload::{Format, now_ms};
@@ -125,7 +126,7 @@ pub(super) async fn run(args: &CompareArgs) -> BenchResult<()> {
 
 /// One thing that can be measured again and again.
 #[derive(Debug)]
-enum Load {
+pub(super) enum Load {
     KafkaProduce(KafkaProduceArgs),
     KafkaFetch(KafkaFetchArgs),
     HttpProduce(HttpProduceArgs),
@@ -157,23 +158,44 @@ async fn take_turns(
     kind: Kind,
     loads: &[(&'static str, Load)],
 ) -> BenchResult<Comparison> {
-    let warmup = if kind == Kind::Streams { 0 } else { args.warmup_rounds };
-    let mut contenders: Vec<Contender> =
-        loads.iter().map(|(name, _)| Contender { name, rounds: Vec::new() }).collect();
-    for round in 0..warmup + args.rounds.max(1) {
-        let mut turns: Vec<_> = loads.iter().zip(&mut contenders).collect();
-        if round % 2 == 1 {
-            turns.reverse();
-        }
-        for ((name, load), contender) in turns {
-            eprintln!("{title}: {name}, round {} of {}", round + 1, warmup + args.rounds.max(1));
-            let measured = load.measure().await?;
-            if round >= warmup {
-                contender.rounds.push(measured);
+    let turns = Turns { warmup: args.warmup_rounds, measured: args.rounds };
+    turns.take(title, kind, loads).await
+}
+
+/// How many rounds every contender has.
+pub(super) struct Turns {
+    /// Rounds that are not counted.
+    pub(super) warmup: usize,
+    /// Rounds that are; at least one.
+    pub(super) measured: usize,
+}
+
+impl Turns {
+    /// Measures every load in turns. The last one is what the others are set beside.
+    pub(super) async fn take(
+        &self,
+        title: String,
+        kind: Kind,
+        loads: &[(&'static str, Load)],
+    ) -> BenchResult<Comparison> {
+        let rounds = self.warmup + self.measured.max(1);
+        let mut contenders: Vec<Contender> =
+            loads.iter().map(|(name, _)| Contender { name, rounds: Vec::new() }).collect();
+        for round in 0..rounds {
+            let mut turns: Vec<_> = loads.iter().zip(&mut contenders).collect();
+            if round % 2 == 1 {
+                turns.reverse();
+            }
+            for ((name, load), contender) in turns {
+                eprintln!("{title}: {name}, round {} of {}", round + 1, rounds);
+                let measured = load.measure().await?;
+                if round >= self.warmup {
+                    contender.rounds.push(measured);
+                }
             }
         }
+        Ok(Comparison { title, kind, contenders })
     }
-    Ok(Comparison { title, kind, contenders })
 }
 
 async fn compare_produce(args: &CompareArgs) -> BenchResult<Vec<Comparison>> {
@@ -288,38 +310,19 @@ async fn compare_http(args: &CompareArgs) -> BenchResult<Vec<Comparison>> {
 }
 
 async fn compare_sse(args: &CompareArgs) -> BenchResult<Comparison> {
-    let http = args.hydrant_http.as_deref().ok_or("live streams need --hydrant-http")?;
-    let topic = topic_name("sse");
-    let event_bytes = ByteSize(100);
-    let streams = SseArgs {
-        http: http.to_owned(),
-        pid: args.hydrant_pid.clone(),
+    let http = args.hydrant_http.clone().ok_or("live streams need --hydrant-http")?;
+    let side = StreamsSide {
+        http,
         kafka: args.hydrant_kafka.clone(),
-        topic: topic.clone(),
-        partitions: 1,
-        path: "/topics/{topic}/stream?from=latest".to_owned(),
-        streams: args.streams,
-        rate: args.rate,
-        event_bytes,
+        pid: args.hydrant_pid.clone(),
+        topic: topic_name("sse"),
         seconds: args.seconds,
-        acks: Acks::Leader,
-        idle: false,
+        publish: LimitPublish::Inside,
         client_threads: 1,
-        json: false,
     };
-    let bare = LimitSseArgs {
-        streams: args.streams,
-        rate: args.rate,
-        event_bytes,
-        seconds: args.seconds,
-        idle: false,
-        client_threads: 1,
-        json: false,
-    };
-    let loads = [("hydrant", Load::Sse(streams)), ("limit", Load::LimitSse(bare))];
-    let title = format!("{} live streams, {} events/s of 100 B to each", args.streams, args.rate);
-    let comparison = take_turns(args, title, Kind::Streams, &loads).await?;
-    drop_topic(args, &topic).await;
+    let load = StreamLoad { streams: args.streams, rate: args.rate };
+    let comparison = compare_streams::compare(&side, load, args.rounds).await?;
+    drop_topic(args, &side.topic).await;
     Ok(comparison)
 }
 
@@ -361,16 +364,21 @@ fn batches(
 }
 
 /// A topic of this run alone: leftovers of an earlier one would be fetched with it.
-fn topic_name(work: &str) -> String {
+pub(super) fn topic_name(work: &str) -> String {
     format!("bench-{work}-{}", now_ms())
 }
 
-/// Deletes `topic` wherever it may be. A failure only leaves a topic, so it is told and no more.
+/// Deletes `topic` wherever it may be, unless topics are to be kept.
 async fn drop_topic(args: &CompareArgs, topic: &str) {
     if args.keep_topics {
         return;
     }
-    for kafka in [&args.hydrant_kafka, &args.peer_kafka].into_iter().flatten() {
+    delete_topic([&args.hydrant_kafka, &args.peer_kafka].into_iter().flatten(), topic).await;
+}
+
+/// Deletes `topic` at every broker. A failure only leaves a topic, so it is told and no more.
+pub(super) async fn delete_topic(brokers: impl Iterator<Item = &String>, topic: &str) {
+    for kafka in brokers {
         let deleted = async { WireClient::connect(kafka).await?.delete_topic(topic).await };
         if let Err(error) = deleted.await {
             eprintln!("topic {topic} stays at {kafka}: {error}");

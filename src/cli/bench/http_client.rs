@@ -2,10 +2,12 @@
 //!
 //! Only what a load generator needs: `http://` only, no redirects, no compression.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use bytes::{Bytes, BytesMut};
 use http::Uri;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::wire_client::connect;
 use super::{BenchError, BenchResult};
@@ -135,6 +137,20 @@ impl HttpConnection {
     /// Connects.
     pub(super) async fn connect(target: &Target) -> BenchResult<Self> {
         Ok(Self::from_stream(connect(&target.authority).await?))
+    }
+
+    /// Connects from an address of this machine: each has ports of its own.
+    pub(super) async fn connect_from(target: &Target, source: Ipv4Addr) -> BenchResult<Self> {
+        let authority = &target.authority;
+        let mut found = tokio::net::lookup_host(authority).await?;
+        let address = found.find(SocketAddr::is_ipv4);
+        let address = address.ok_or_else(|| format!("{authority} has no IPv4 address"))?;
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((source, 0)))?;
+        let stream = socket.connect(address).await;
+        let stream = stream.map_err(|e| format!("cannot connect {source} to {authority}: {e}"))?;
+        stream.set_nodelay(true)?;
+        Ok(Self::from_stream(stream))
     }
 
     /// Goes on with a connected socket on this runtime.

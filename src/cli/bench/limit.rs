@@ -15,6 +15,7 @@ use super::payload::Format;
 use super::report::Measurement;
 use super::sse::{self, SseArgs};
 use super::sse_publish::Publisher;
+use super::sse_request::StreamRequest;
 
 /// Arguments of `bench limit`.
 #[derive(Debug, Args)]
@@ -71,6 +72,9 @@ pub(super) struct LimitSseArgs {
     /// How long to publish.
     #[arg(long, default_value = "15.0", value_parser = positive)]
     pub(super) seconds: f64,
+    /// Where events come from.
+    #[arg(long, value_enum, default_value = "inside")]
+    pub(super) publish: LimitPublish,
     /// Only open the streams and report memory.
     #[arg(long)]
     pub(super) idle: bool,
@@ -80,6 +84,15 @@ pub(super) struct LimitSseArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// Where the events of the bare broadcast come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LimitPublish {
+    /// The server makes them itself: nothing but the broadcast is measured.
+    Inside,
+    /// They are posted to it, as they are to a server that is measured by REST.
+    Http,
 }
 
 /// Runs one limit and prints its report.
@@ -137,13 +150,14 @@ pub(super) async fn measure_sse(args: &LimitSseArgs) -> BenchResult<Measurement>
     let server = BareServer::start(Bare::Sse).await?;
     let target = Target::parse(&server.url)?;
     let connection = HttpConnection::connect(&target).await?;
+    let publish = args.publish;
     let args = SseArgs {
         http: server.url.clone(),
         pid: vec![server.pid()],
         kafka: None,
         topic: "limit".to_owned(),
         partitions: 1,
-        path: "/topics/{topic}/stream".to_owned(),
+        request: StreamRequest::default(),
         streams: args.streams,
         rate: args.rate,
         event_bytes: args.event_bytes,
@@ -153,7 +167,13 @@ pub(super) async fn measure_sse(args: &LimitSseArgs) -> BenchResult<Measurement>
         client_threads: args.client_threads,
         json: args.json,
     };
-    let publisher = Publisher::Inside { connection, target };
+    let publisher = match publish {
+        LimitPublish::Inside => Publisher::Inside { connection, target },
+        LimitPublish::Http => {
+            let path = "/topics/limit".to_owned();
+            Publisher::Http { connection, target, path }
+        }
+    };
     let mut measurement = sse::measure_with(&args, publisher).await?;
     measurement.work = format!("limit: {}", measurement.work);
     Ok(measurement)

@@ -121,7 +121,7 @@ struct PublishQuery {
 
 async fn publish(State(frames): State<Frames>, Query(query): Query<PublishQuery>) -> StatusCode {
     let PublishQuery { rate, events, bytes: event_bytes } = query;
-    let schedule = Schedule { rate, events, event_bytes };
+    let schedule = Schedule { rate, events, event_bytes, keys: 0 };
     if !(rate.is_finite() && rate > 0.0) {
         return StatusCode::BAD_REQUEST;
     }

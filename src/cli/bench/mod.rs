@@ -14,20 +14,24 @@
 
 mod compare;
 mod compare_report;
+mod compare_streams;
 mod http_client;
 mod http_poll;
 mod http_produce;
+mod idle_streams;
 mod kafka_fetch;
 mod kafka_produce;
 mod limit;
 mod limit_server;
 mod load;
+mod ndjson;
 mod payload;
 mod proc_stat;
 mod report;
 mod sse;
 mod sse_client;
 mod sse_publish;
+mod sse_request;
 mod v3_produce;
 mod wire_client;
 mod wire_frame;
@@ -64,10 +68,21 @@ enum Command {
     HttpPoll(http_poll::HttpPollArgs),
     /// Opens many live streams and publishes to them.
     Sse(sse::SseArgs),
+    /// Fills a topic and reads it by one stream, in batches.
+    Ndjson(ndjson::NdjsonArgs),
+    /// Holds many live streams that only get heartbeats.
+    ///
+    /// Every stream takes a descriptor here and one at the server (`ulimit -n`). From one address
+    /// to one port there are as many as `net.ipv4.ip_local_port_range` has ports, usually 28,000;
+    /// `--source-addresses` gives more. The server must not be limited by `--stream-max-per-ip`
+    /// or `--http-connections-per-client`.
+    IdleStreams(idle_streams::IdleStreamsArgs),
     /// Measures a bare axum server, the limit of the HTTP stack.
     Limit(limit::LimitArgs),
     /// Measures Hydrant beside a Kafka peer and beside the limits, in alternating rounds.
     Compare(compare::CompareArgs),
+    /// Measures live streams beside the bare broadcast, in alternating rounds.
+    CompareStreams(compare_streams::CompareStreamsArgs),
     /// Serves as the bare server of `limit`.
     #[command(hide = true)]
     LimitServer(limit_server::LimitServerArgs),
@@ -108,8 +123,17 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
             let json = args.json;
             sse::measure(&args).await?.print(json);
         }
+        Command::Ndjson(args) => {
+            let json = args.json;
+            ndjson::measure(&args).await?.print(json);
+        }
+        Command::IdleStreams(args) => {
+            let json = args.json;
+            idle_streams::measure(&args).await?.print(json);
+        }
         Command::Limit(args) => limit::run(&args).await?,
         Command::Compare(args) => compare::run(&args).await?,
+        Command::CompareStreams(args) => compare_streams::run(&args).await?,
         Command::LimitServer(args) => limit_server::run(&args).await?,
     }
     Ok(())

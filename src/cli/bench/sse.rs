@@ -15,8 +15,9 @@ use super::kafka_produce::Acks;
 use super::load::{ByteSize, positive, whole};
 use super::proc_stat::{self, Meter};
 use super::report::{Measurement, Tally, Unit, rounded};
-use super::sse_client::{self, OpenStream, Progress};
+use super::sse_client::{self, OpenStream, Progress, Sources};
 use super::sse_publish::{Published, Publisher, Schedule};
+use super::sse_request::{Delivery, StreamRequest};
 use super::wire_client::WireClient;
 
 /// Pause before memory is read: connections and allocators settle.
@@ -24,6 +25,9 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 /// How long events may still come after the last was published.
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long nothing comes before a run whose events cannot be counted beforehand is over.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Pause between two looks at what was delivered.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -46,9 +50,9 @@ pub(super) struct SseArgs {
     /// Partitions of a topic that is made.
     #[arg(long, default_value_t = 1)]
     pub(super) partitions: i32,
-    /// Path of a stream.
-    #[arg(long, default_value = "/topics/{topic}/stream?from=latest")]
-    pub(super) path: String,
+    /// What streams ask for.
+    #[command(flatten)]
+    pub(super) request: StreamRequest,
     /// Streams to open.
     #[arg(long, default_value_t = 1000)]
     pub(super) streams: usize,
@@ -77,6 +81,7 @@ pub(super) struct SseArgs {
 
 /// Runs the load against any server and measures it.
 pub(super) async fn measure(args: &SseArgs) -> BenchResult<Measurement> {
+    args.request.check(args.kafka.as_ref())?;
     let target = Target::parse(&args.http)?;
     let publisher = match &args.kafka {
         Some(kafka) => {
@@ -104,8 +109,8 @@ pub(super) async fn measure_with(
     publisher.touch().await?;
     let before = proc_stat::memory(&args.pid)?.rss_bytes;
     let begun = Instant::now();
-    let path = args.path.replace("{topic}", &args.topic);
-    let opened = sse_client::open(&target, &path, args.streams).await?;
+    let request = |nth| args.request.encode(&target, &args.topic, nth);
+    let opened = sse_client::open(&target, args.streams, Sources::ANY, request).await?;
     let open_seconds = begun.elapsed().as_secs_f64();
     tokio::time::sleep(SETTLE).await;
     let memory = proc_stat::memory(&args.pid)?;
@@ -146,7 +151,9 @@ async fn fan_out(
     let streams = opened.len() as u64;
     let events = whole((args.rate * args.seconds).ceil().max(1.0));
     let event_bytes = usize::try_from(args.event_bytes.0)?;
-    let schedule = Schedule { rate: args.rate, events, event_bytes };
+    let keys = if args.request.is_keyed() { streams } else { 0 };
+    let schedule = Schedule { rate: args.rate, events, event_bytes, keys };
+    let delivery = args.request.delivery();
     let progress = Arc::new(Progress::default());
     let readers =
         tokio::spawn(sse_client::read(opened, events, args.client_threads, Arc::clone(&progress)));
@@ -154,7 +161,7 @@ async fn fan_out(
     let start = (Instant::now(), super::payload::now_ns());
     let published = publisher.run(schedule).await;
     if let Ok(published) = &published {
-        drain(&progress, published.events * streams).await;
+        drain(&progress, expected(delivery, published.events, streams)).await;
     }
     let cost = meter.finish()?;
     let last_event = progress.last_ns().saturating_sub(start.1);
@@ -162,11 +169,11 @@ async fn fan_out(
     let received = readers.await??;
     let published = published?;
     let seconds = Duration::from_nanos(last_event).as_secs_f64().max(args.seconds);
-    let lost = (published.events * streams).saturating_sub(received.tally.records);
-    let work = format!(
-        "sse, {} streams, {} events/s of {} B to each",
-        streams, args.rate, args.event_bytes.0,
-    );
+    let expected = expected(delivery, published.events, streams);
+    let lost = expected.map(|expected| expected.saturating_sub(received.tally.records));
+    let to = if delivery == Delivery::Every { "to each" } else { "in all, each stream filters" };
+    let (rate, bytes, asked) = (args.rate, args.event_bytes.0, args.request.describe());
+    let work = format!("sse, {streams} streams, {rate} events/s of {bytes} B {to}{asked}");
     let extras = fan_out_extras(&published, lost, &received);
     let tally = received.tally;
     Ok(Measurement { work, unit: Unit::Event, seconds, tally, cost, extras })
@@ -174,23 +181,60 @@ async fn fan_out(
 
 fn fan_out_extras(
     published: &Published,
-    lost: u64,
+    lost: Option<u64>,
     received: &sse_client::Received,
 ) -> Vec<(&'static str, serde_json::Value)> {
     let late_ms = published.late_max.as_secs_f64() * 1e3;
-    vec![
-        ("published", json!(published.events)),
-        ("lost", json!(lost)),
+    let mut extras = vec![("published", json!(published.events))];
+    extras.extend(lost.map(|lost| ("lost", json!(lost))));
+    extras.extend([
         ("duplicates", json!(received.duplicates)),
         ("closed_streams", json!(received.closed_streams)),
         ("publisher_late_ms_max", json!(rounded(late_ms))),
-    ]
+    ]);
+    extras
+}
+
+/// Events that all streams together must receive, if that is known.
+const fn expected(delivery: Delivery, events: u64, streams: u64) -> Option<u64> {
+    match delivery {
+        Delivery::Every => Some(events * streams),
+        Delivery::One => Some(events),
+        Delivery::Unknown => None,
+    }
 }
 
 /// Waits until everything was delivered, or nothing more may come.
-async fn drain(progress: &Progress, expected: u64) {
+async fn drain(progress: &Progress, expected: Option<u64>) {
     let deadline = Instant::now() + DRAIN_WAIT_MAX;
-    while progress.delivered() < expected && Instant::now() < deadline {
-        tokio::time::sleep(DRAIN_POLL).await;
+    let (mut delivered, mut silent_since) = (progress.delivered(), Instant::now());
+    while Instant::now() < deadline {
+        match expected {
+            Some(expected) if delivered >= expected => return,
+            None if silent_since.elapsed() >= SILENCE => return,
+            _ => tokio::time::sleep(DRAIN_POLL).await,
+        }
+        if progress.delivered() != delivered {
+            (delivered, silent_since) = (progress.delivered(), Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_must_arrive_follows_from_the_delivery() {
+        assert_eq!(expected(Delivery::Every, 10, 3), Some(30));
+        assert_eq!(expected(Delivery::One, 10, 3), Some(10));
+        assert_eq!(expected(Delivery::Unknown, 10, 3), None);
+    }
+
+    #[tokio::test]
+    async fn a_run_that_has_all_it_expects_does_not_wait() {
+        let begun = Instant::now();
+        drain(&Progress::default(), Some(0)).await;
+        assert!(begun.elapsed() < DRAIN_WAIT_MAX);
     }
 }

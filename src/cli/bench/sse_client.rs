@@ -5,6 +5,8 @@
 //! their `data:` line and not otherwise parsed, so it does not matter how a server wraps them.
 
 use std::cell::RefCell;
+use std::io::Read;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,20 +39,39 @@ pub(super) struct OpenStream {
     framing: Framing,
 }
 
-/// Opens `count` streams of `path`.
+/// Where the sockets of streams come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sources {
+    /// Addresses from 127.0.0.1 on that streams are opened from in turn; 1 leaves the choice to
+    /// the system. More need a server on the loopback interface.
+    pub(super) addresses: u8,
+}
+
+impl Sources {
+    /// Whatever the system chooses.
+    pub(super) const ANY: Self = Self { addresses: 1 };
+
+    /// The address of the stream number `nth`.
+    fn address(self, nth: usize) -> Option<Ipv4Addr> {
+        let last = nth % usize::from(self.addresses.max(1)) + 1;
+        let last = u8::try_from(last).ok().filter(|_| self.addresses > 1)?;
+        Some(Ipv4Addr::new(127, 0, 0, last))
+    }
+}
+
+/// Opens `count` streams; `request` makes what the stream of a number sends.
 pub(super) async fn open(
     target: &Target,
-    path: &str,
     count: usize,
+    sources: Sources,
+    request: impl Fn(usize) -> Arc<[u8]>,
 ) -> BenchResult<Vec<OpenStream>> {
-    let request: Arc<[u8]> =
-        target.request("GET", path, &[("accept", "text/event-stream")], b"").into();
     let mut opening = tokio::task::JoinSet::new();
     let mut open = Vec::with_capacity(count);
     let mut started = 0;
     while open.len() < count {
         while started < count && opening.len() < OPENING_MAX {
-            opening.spawn(open_one(target.clone(), Arc::clone(&request)));
+            opening.spawn(open_one(target.clone(), sources.address(started), request(started)));
             started += 1;
         }
         let stream = opening.join_next().await.ok_or("no stream is being opened")?;
@@ -59,8 +80,15 @@ pub(super) async fn open(
     Ok(open)
 }
 
-async fn open_one(target: Target, request: Arc<[u8]>) -> BenchResult<OpenStream> {
-    let mut connection = HttpConnection::connect(&target).await?;
+async fn open_one(
+    target: Target,
+    source: Option<Ipv4Addr>,
+    request: Arc<[u8]>,
+) -> BenchResult<OpenStream> {
+    let mut connection = match source {
+        None => HttpConnection::connect(&target).await?,
+        Some(source) => HttpConnection::connect_from(&target, source).await?,
+    };
     let head = connection.begin(&request).await?;
     let (socket, leftover) = connection.into_parts()?;
     if head.status != 200 {
@@ -68,6 +96,39 @@ async fn open_one(target: Target, request: Arc<[u8]>) -> BenchResult<OpenStream>
         return Err(format!("opening a stream: HTTP {}: {said}", head.status).into());
     }
     Ok(OpenStream { socket, leftover, framing: head.framing })
+}
+
+impl OpenStream {
+    /// Reads what has come without waiting; it was the last look at this stream.
+    pub(super) fn read_what_came(mut self) -> (Vec<u8>, StreamEnd) {
+        let mut came = self.leftover.to_vec();
+        let mut buffer = [0; 4096];
+        loop {
+            match self.socket.read(&mut buffer) {
+                Ok(0) => return (came, StreamEnd::Closed),
+                Ok(taken) => came.extend_from_slice(buffer.get(..taken).unwrap_or_default()),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    return (came, StreamEnd::Open);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_reset) => return (came, StreamEnd::Closed),
+            }
+        }
+    }
+
+    /// Gives the parts away: the socket, what was read behind the head, and the framing.
+    pub(super) fn into_parts(self) -> (std::net::TcpStream, BytesMut, Framing) {
+        (self.socket, self.leftover, self.framing)
+    }
+}
+
+/// Whether the server still has a stream open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StreamEnd {
+    /// It has.
+    Open,
+    /// It closed the stream.
+    Closed,
 }
 
 /// What all streams of a run received.
@@ -256,10 +317,20 @@ impl LineScanner {
     }
 
     fn line(&mut self, line: &[u8], now: u64, received: &mut Received) {
-        if !line.starts_with(b"data:") {
+        // Server-sent events have their records in data lines; lines of JSON are objects or lists.
+        if !matches!(line.first(), Some(b'd' | b'{' | b'[')) {
             return;
         }
-        let Some(sequence) = number_after(line, SEQUENCE_FIELD) else { return };
+        let mut rest = line;
+        // More than one in a batch.
+        while let Some((sequence, after)) = number_after(rest, SEQUENCE_FIELD) {
+            let sent = number_after(after, SENT_FIELD);
+            rest = sent.map_or(after, |(_, after)| after);
+            self.event(sequence, sent.map(|(sent, _)| sent), now, received);
+        }
+    }
+
+    fn event(&mut self, sequence: u64, sent: Option<u64>, now: u64, received: &mut Received) {
         let index = usize::try_from(sequence / 64).unwrap_or(usize::MAX);
         let Some(word) = self.seen.get_mut(index).filter(|_| sequence < self.events) else {
             return;
@@ -271,20 +342,23 @@ impl LineScanner {
         }
         *word |= bit;
         received.tally.records += 1;
-        if let Some(sent) = number_after(line, SENT_FIELD) {
+        if let Some(sent) = sent {
             received.tally.record_latency_ns(now.saturating_sub(sent));
         }
     }
 }
 
 /// Reads the number that follows `field`, past at most a few characters of JSON punctuation: the
-/// event may be an object or an object within a string.
-fn number_after(line: &[u8], field: &str) -> Option<u64> {
+/// event may be an object or an object within a string. Also returns what is behind it.
+fn number_after<'a>(line: &'a [u8], field: &str) -> Option<(u64, &'a [u8])> {
     const PUNCTUATION_MAX: usize = 6;
     let after = line.get(memmem::find(line, field.as_bytes())? + field.len()..)?;
     let start = after.iter().take(PUNCTUATION_MAX).position(u8::is_ascii_digit)?;
-    let digits = after.iter().skip(start).take_while(|b| b.is_ascii_digit());
-    Some(digits.fold(0_u64, |sum, b| sum.wrapping_mul(10).wrapping_add(u64::from(b - b'0'))))
+    let number = after.get(start..)?;
+    let end = number.iter().position(|b| !b.is_ascii_digit()).unwrap_or(number.len());
+    let (digits, rest) = number.split_at(end);
+    let add = |sum: u64, b: &u8| sum.wrapping_mul(10).wrapping_add(u64::from(b - b'0'));
+    Some((digits.iter().fold(0, add), rest))
 }
 
 #[cfg(test)]
@@ -312,9 +386,33 @@ mod tests {
     }
 
     #[test]
+    fn batches_and_lines_of_json_are_counted() {
+        let record = |n| format!("{{\"value\":{}}}", event_value(n, 100));
+        let list = format!("[{},{},{}]", record(0), record(1), record(2));
+        let text =
+            format!("event: batch\ndata: {list}\n\n{list}\n{}\n{{\"@\":\"ping\"}}\n", record(3));
+        for piece in [1, 7, 64, text.len()] {
+            let (mut scanner, mut received) = (LineScanner::new(4), received());
+            for part in text.as_bytes().chunks(piece) {
+                scanner.feed(part, now_ns(), &mut received);
+            }
+            assert_eq!((received.tally.records, received.duplicates), (4, 3));
+        }
+    }
+
+    #[test]
+    fn sources_take_turns() {
+        let sources = Sources { addresses: 2 };
+        assert_eq!(sources.address(2), Some(Ipv4Addr::new(127, 0, 0, 1)));
+        assert_eq!(sources.address(3), Some(Ipv4Addr::new(127, 0, 0, 2)));
+        assert_eq!(Sources::ANY.address(3), None);
+    }
+
+    #[test]
     fn numbers_are_found_in_objects_and_in_strings() {
-        assert_eq!(number_after(br#"data: {"bench_seq":12,"#, SEQUENCE_FIELD), Some(12));
-        assert_eq!(number_after(br#"data: "{\"bench_seq\": 7}""#, SEQUENCE_FIELD), Some(7));
-        assert_eq!(number_after(b"data: {}", SEQUENCE_FIELD), None);
+        let number = |line| number_after(line, SEQUENCE_FIELD).map(|(number, _)| number);
+        assert_eq!(number(br#"data: {"bench_seq":12,"#), Some(12));
+        assert_eq!(number(br#"data: "{\"bench_seq\": 7}""#), Some(7));
+        assert_eq!(number(b"data: {}"), None);
     }
 }

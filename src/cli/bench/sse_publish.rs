@@ -8,6 +8,7 @@ use super::http_client::{HttpConnection, Target};
 use super::kafka_produce::{Acks, check_produced, encode_produce, produce_version};
 use super::load::whole;
 use super::payload::{self, BuiltBatch, event_value};
+use super::sse_request::event_key;
 use super::wire_client::{Topic, WireClient};
 use super::{BenchError, BenchResult};
 use crate::protocol::ApiKey;
@@ -25,6 +26,8 @@ pub(super) struct Schedule {
     pub(super) events: u64,
     /// Bytes of an event.
     pub(super) event_bytes: usize,
+    /// Keys that events have in turn; 0 for events without a key.
+    pub(super) keys: u64,
 }
 
 impl Schedule {
@@ -33,10 +36,23 @@ impl Schedule {
         whole(elapsed.as_secs_f64().mul_add(self.rate, 1.0)).min(self.events)
     }
 
+    /// Makes the event `sequence`.
+    fn event(&self, sequence: u64) -> Event {
+        let key = sequence.checked_rem(self.keys).map(event_key);
+        Event { key, value: event_value(sequence, self.event_bytes) }
+    }
+
     /// When the event `sequence` is due.
     pub(super) fn moment(&self, sequence: u64) -> Duration {
         Duration::from_secs_f64(sequence as f64 / self.rate)
     }
+}
+
+/// A record to publish.
+#[derive(Debug)]
+struct Event {
+    key: Option<String>,
+    value: String,
 }
 
 /// What publishing came to.
@@ -82,7 +98,10 @@ impl Publisher {
     /// Publishes one record that is not an event, so that the topic exists.
     pub(super) async fn touch(&mut self) -> BenchResult<()> {
         match self {
-            Self::Http { .. } => self.send(&["{\"touch\":true}".to_owned()]).await,
+            Self::Http { .. } => {
+                let value = "{\"touch\":true}".to_owned();
+                self.send(&[Event { key: None, value }]).await
+            }
             Self::Wire { .. } | Self::Inside { .. } => Ok(()),
         }
     }
@@ -90,7 +109,7 @@ impl Publisher {
     /// Publishes all events of `schedule`.
     pub(super) async fn run(&mut self, schedule: Schedule) -> BenchResult<Published> {
         if let Self::Inside { connection, target } = self {
-            let Schedule { rate, events, event_bytes } = schedule;
+            let Schedule { rate, events, event_bytes, keys: _ } = schedule;
             let path = format!("/bench/publish?rate={rate}&events={events}&bytes={event_bytes}");
             let answer = connection.exchange(&target.request("POST", &path, &[], b"")).await?;
             answer.expect_success("starting the publisher")?;
@@ -106,20 +125,20 @@ impl Publisher {
             published.late_max = published.late_max.max(elapsed.saturating_sub(next));
             let count = schedule.due(elapsed).saturating_sub(published.events);
             let sequences = (published.events..).take(count.clamp(1, EVENTS_AT_ONCE_MAX) as usize);
-            let events: Vec<_> = sequences.map(|n| event_value(n, schedule.event_bytes)).collect();
+            let events: Vec<_> = sequences.map(|n| schedule.event(n)).collect();
             self.send(&events).await?;
             published.events += events.len() as u64;
         }
         Ok(published)
     }
 
-    async fn send(&mut self, events: &[String]) -> BenchResult<()> {
+    async fn send(&mut self, events: &[Event]) -> BenchResult<()> {
         match self {
             Self::Http { connection, target, path } => {
                 if !connection.is_usable() {
                     *connection = HttpConnection::connect(target).await?;
                 }
-                let body = payload::produce_body_of(events.iter().cloned());
+                let body = payload::produce_body_of(events.iter().map(|e| e.value.clone()));
                 let headers = [("content-type", "application/vnd.kafka.json.v2+json")];
                 let request = target.request("POST", path, &headers, &body);
                 connection.exchange(&request).await?.expect_success("publishing").map(drop)
@@ -138,13 +157,14 @@ impl Publisher {
     }
 }
 
-fn event_batch(events: &[String]) -> BuiltBatch {
+fn event_batch(events: &[Event]) -> BuiltBatch {
     let mut builder = BatchBuilder::new();
     let now = payload::now_ms();
     for event in events {
-        builder.push(now, None, Some(event.as_bytes()), iter::empty());
+        let key = event.key.as_ref().map(String::as_bytes);
+        builder.push(now, key, Some(event.value.as_bytes()), iter::empty());
     }
-    let payload_bytes = events.iter().map(|e| e.len() as u64).sum();
+    let payload_bytes = events.iter().map(|e| e.value.len() as u64).sum();
     BuiltBatch { bytes: builder.finish(), records: events.len() as u64, payload_bytes }
 }
 
@@ -154,10 +174,17 @@ mod tests {
 
     #[test]
     fn events_are_due_at_their_rate() {
-        let schedule = Schedule { rate: 100.0, events: 150, event_bytes: 100 };
+        let schedule = Schedule { rate: 100.0, events: 150, event_bytes: 100, keys: 4 };
         assert_eq!(schedule.due(Duration::ZERO), 1);
         assert_eq!(schedule.due(Duration::from_millis(505)), 51);
         assert_eq!(schedule.due(Duration::from_secs(60)), 150);
         assert_eq!(schedule.moment(50), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn events_have_keys_in_turn_if_any() {
+        let schedule = Schedule { rate: 1.0, events: 9, event_bytes: 100, keys: 4 };
+        assert_eq!(schedule.event(6).key.as_deref(), Some("key-2"));
+        assert_eq!(Schedule { keys: 0, ..schedule }.event(6).key, None);
     }
 }
