@@ -289,3 +289,21 @@ fn a_killed_server_has_all_or_none_and_a_repeated_request_counts_once() {
     }
     assert!(next > 10, "{next} requests are too few to mean anything");
 }
+
+#[test]
+fn a_stream_shows_what_was_decided_and_never_waits_for_more_than_that() {
+    let (_dir, server) = server();
+    let path = "/stream?topics=left,middle,right&from=earliest&data=value&ids=each&limit=300";
+    let mut stream = common::Sse::open(server.http, path, &[]);
+    let mut http = server.http();
+    for n in 0..100 {
+        let answer = send(&mut http, "/records?atomic=true", None, &everywhere(&format!("v{n}")));
+        assert_eq!(answer.unwrap().status, 200);
+    }
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for _ in 0..300 {
+        *seen.entry(stream.record().data).or_insert(0) += 1;
+    }
+    let expected = (0..100).map(|n| (format!("\"v{n}\""), 3)).collect();
+    assert_eq!(seen, expected);
+}

@@ -435,9 +435,10 @@ impl StreamBody {
     ) -> Result<Arc<Chunk>, Turn> {
         match loaded {
             Ok(chunk) => Ok(self.view(at, chunk)),
-            // The log was shortened below what it announced: wait for what comes.
-            Err(LoadError::Nothing) => {
-                Err(self.wait_for(at, Offset::MAX).unwrap_or(Turn::Finished))
+            // An open transaction hides what there is: wait until the log has grown, which it may
+            // have since it was read.
+            Err(LoadError::Nothing { high_watermark }) => {
+                Err(self.wait_for(at, high_watermark).unwrap_or(Turn::Taken))
             }
             // What the frame has goes first; the error will be met again.
             Err(_) if !is_frame_empty => Err(Turn::Full),
@@ -451,7 +452,7 @@ impl StreamBody {
             LoadError::Storage(detail) => self.fault(&Fault::storage(detail)),
             LoadError::Damaged(detail) => self.fault(&Fault::damaged(detail)),
             LoadError::Stopping => self.rotate(Closed::Shutdown),
-            LoadError::Nothing => return Turn::Finished,
+            LoadError::Nothing { .. } => return Turn::Taken,
             LoadError::OutOfRange(bounds) => {
                 let Some(part) = self.parts.get_mut(at) else { return Turn::Finished };
                 let topic = part.tail.topic();

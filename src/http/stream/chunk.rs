@@ -246,12 +246,24 @@ pub(super) struct Batches {
     open: Option<(BatchHeader, BatchRecords, usize)>,
     rest: Bytes,
     aborted: Vec<AbortedTransaction>,
+    high_watermark: Offset,
 }
 
 impl Batches {
     /// Takes whole batches as the log gave them.
     pub(super) const fn new(bytes: Bytes) -> Self {
-        Self { open: None, rest: bytes, aborted: Vec::new() }
+        Self { open: None, rest: bytes, aborted: Vec::new(), high_watermark: Offset::MAX }
+    }
+
+    /// Remembers how far the log went when they were read.
+    pub(super) const fn read_at(mut self, high_watermark: Offset) -> Self {
+        self.high_watermark = high_watermark;
+        self
+    }
+
+    /// How far the log went when they were read.
+    pub(super) const fn high_watermark(&self) -> Offset {
+        self.high_watermark
     }
 
     /// Passes over batches of these transactions.

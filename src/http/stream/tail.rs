@@ -49,7 +49,10 @@ pub(super) enum LoadError {
     /// A batch is damaged.
     Damaged(String),
     /// There is nothing at the offset yet.
-    Nothing,
+    Nothing {
+        /// The high watermark when it was read: there may be more once that has moved.
+        high_watermark: Offset,
+    },
     /// The server is stopping.
     Stopping,
 }
@@ -271,8 +274,9 @@ impl Tail {
         if fetched.records.len() >= CHUNK_BYTES {
             return Reading::Slow(Arc::clone(self).load_later(offset, fetched));
         }
+        let high_watermark = fetched.bounds.high_watermark;
         let batches = match fetched.records.into_bytes() {
-            Ok(bytes) => Batches::new(bytes).without(fetched.aborted),
+            Ok(bytes) => Batches::new(bytes).read_at(high_watermark).without(fetched.aborted),
             Err(error) => return Reading::Done(Err(LoadError::Storage(error.to_string())), None),
         };
         if batches.is_compressed() {
@@ -286,11 +290,12 @@ impl Tail {
 
     fn load_later(self: Arc<Self>, offset: Offset, fetched: Fetched) -> BoxFuture<Loaded> {
         Box::pin(async move {
-            let Fetched { records, aborted, .. } = fetched;
+            let Fetched { records, aborted, bounds } = fetched;
             let reading = self.tails.shutdown.run_blocking(move || records.into_bytes()).await;
             match reading {
                 Some(Ok(bytes)) => {
-                    let batches = Batches::new(bytes).without(aborted);
+                    let batches = Batches::new(bytes).read_at(bounds.high_watermark);
+                    let batches = batches.without(aborted);
                     self.decode_later(offset, batches).await
                 }
                 Some(Err(error)) => Err(LoadError::Storage(error.to_string())),
@@ -334,7 +339,7 @@ impl Tail {
         }
         let chunk = chunk.map_err(|error| LoadError::Damaged(error.to_string()))?;
         if chunk.next <= offset {
-            return Err(LoadError::Nothing);
+            return Err(LoadError::Nothing { high_watermark: batches.high_watermark() });
         }
         let left = batches.is_open().then(|| self.tails.keep_open(chunk.next, batches));
         Ok((Arc::new(chunk), left.flatten()))
