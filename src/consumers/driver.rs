@@ -3,9 +3,7 @@
 //! Runs as a short-lived task, at most one per instance. It holds nothing of the state while it
 //! waits: whatever a round brings counts only if the epoch is still the same.
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 
 use bytes::Bytes;
 
@@ -14,9 +12,8 @@ use super::membership::{self, pause};
 use super::positions::{CommitExtent, Slot};
 use super::registry::Shared;
 use super::subscription::{Matcher, Subscription, fingerprint};
-use super::{commit, leader, live};
+use super::{commit, keeper, leader, live};
 use crate::base::ids::TopicName;
-use crate::engine::BoxFuture;
 use crate::engine::groups::{
     GroupError, Join, JoinRefusal, JoinReply, MemberIdPolicy, SkipAssignmentSupport, Sync,
 };
@@ -92,7 +89,8 @@ async fn drive(shared: &Arc<Shared>, instance: &Arc<Instance>, mut start: Start)
         }
         match outcome {
             Outcome::Assigned(assigned) => match install(shared, instance, &round, assigned) {
-                Installed::Stable => return,
+                // What happened before it was stable passed it by.
+                Installed::Stable => return keeper::catch_up(shared, instance).await,
                 Installed::Stale => failures = 0,
                 Installed::NotYet => failures += 1,
             },
@@ -205,7 +203,7 @@ async fn join(shared: &Shared, instance: &Instance, round: &Round) -> Outcome {
         // Only a static member that returns as the leader is asked to.
         skip_assignment_support: SkipAssignmentSupport::Supported,
     };
-    match joined(shared, instance, request).await {
+    match shared.engine.groups.join(request).await {
         Ok(reply) => {
             let is_of_before = returned_to == Some(reply.generation_id);
             let member_id = reply.member_id.as_str().to_owned();
@@ -225,21 +223,6 @@ async fn join(shared: &Shared, instance: &Instance, round: &Round) -> Outcome {
         }
         Err(refusal) => outcome_of(instance, refusal.error),
     }
-}
-
-/// Joins, and lets the other members of ours know at once if the answer has to wait for them.
-async fn joined(
-    shared: &Shared,
-    instance: &Instance,
-    request: Join,
-) -> Result<JoinReply, JoinRefusal> {
-    let mut joining: BoxFuture<_> = shared.engine.groups.join(request);
-    let first = poll_fn(|context| Poll::Ready(joining.as_mut().poll(context))).await;
-    if let Poll::Ready(reply) = first {
-        return reply;
-    }
-    shared.nudge(&instance.key.group);
-    joining.await
 }
 
 async fn sync(shared: &Shared, instance: &Instance, round: &Round, reply: JoinReply) -> Outcome {

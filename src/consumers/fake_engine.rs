@@ -19,7 +19,7 @@ use crate::engine::topics::*;
 use crate::engine::transactions::{
     AtomicAppendError, Claimed, Fingerprint, Keep, TooManyKeys, Transactions,
 };
-use crate::engine::{BoxFuture, Engine, Later, Node};
+use crate::engine::{BoxFuture, Engine, GroupChanges, Later, Node};
 use crate::protocol::record_batch::{BatchBuilder, BatchHeader, header};
 
 pub(super) struct FakePartition {
@@ -41,6 +41,7 @@ pub(super) struct FakeEngine {
     pub(super) world: Mutex<World>,
     pub(super) clock: Arc<ManualClock>,
     changes: watch::Sender<u64>,
+    pub(super) group_changes: Arc<GroupChanges>,
     numbers: AtomicU64,
     /// Reads answered, to prove that nothing polls.
     pub(super) reads: AtomicU64,
@@ -57,6 +58,7 @@ impl FakeEngine {
             world: Mutex::default(),
             clock: Arc::new(ManualClock::at(1_000_000)),
             changes: watch::Sender::new(0),
+            group_changes: Arc::default(),
             numbers: AtomicU64::new(1),
             reads: AtomicU64::new(0),
             joins: AtomicU64::new(0),
@@ -154,6 +156,7 @@ impl FakeEngine {
         let mut fresh = Group::new(GroupId::from(group));
         fresh.apply_commit(cell.committed_offsets().map(|(p, c)| (p.clone(), c.clone())));
         *cell = fresh;
+        self.group_changes.add(&GroupId::from(group));
     }
 
     pub(super) fn document(&self, key: &InstanceKey) -> Option<Bytes> {
@@ -171,7 +174,11 @@ impl FakeEngine {
         world.waiting.insert(to, sender);
         let cell = world.groups.entry(group.clone()).or_insert_with(|| Group::new(group.clone()));
         let mut effects = Effects::new();
+        let before = (cell.state(), cell.generation_id());
         cell.handle(event(to), self.clock.now_ms(), &GroupConfig::default(), &mut effects);
+        if before != (cell.state(), cell.generation_id()) || effects.persists() {
+            self.group_changes.add(group);
+        }
         for effect in effects.drain() {
             if let Effect::Reply { to, reply } = effect {
                 let _dropped = world.waiting.remove(&to).unwrap().send(reply);

@@ -1,5 +1,6 @@
 //! The groups of the fake engine: the real state machine, without time.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::fake_engine::{FakeEngine, now};
@@ -8,8 +9,8 @@ use crate::base::ids::{GroupId, MemberId, TopicPartition};
 use crate::coordinator::group::{
     Event, Group, HeartbeatRequest, JoinRequest, LeaveRequest, Reply, SyncRequest,
 };
-use crate::engine::BoxFuture;
 use crate::engine::groups::*;
+use crate::engine::{BoxFuture, GroupChanges};
 
 /// Waits for the reply of one kind.
 macro_rules! answer {
@@ -140,5 +141,9 @@ impl Groups for FakeEngine {
 
     fn list(&self) -> Vec<GroupDescription> {
         Vec::new()
+    }
+
+    fn changes(&self) -> Arc<GroupChanges> {
+        Arc::clone(&self.group_changes)
     }
 }

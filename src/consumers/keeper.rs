@@ -1,8 +1,9 @@
 //! The one task that keeps all instances alive.
 //!
 //! It visits a tenth of the registry ten times per heartbeat interval: heartbeats for stable
-//! members, the end of idle instances, the release of buffers nobody came back for. It also hears
-//! of changes of topics, and of rebalances that one of our own members begins.
+//! members, the end of idle instances, the release of buffers nobody came back for. Those
+//! heartbeats only keep sessions alive. That something happened in a group, the keeper hears from
+//! the engine, and beats for the members of that group at once. It also hears of changes of topics.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -32,6 +33,15 @@ const LAST_COMMITS_WAIT: Duration = Duration::from_secs(10);
 /// Instances that take a change of topics in before other tasks have their turn.
 const INSTANCES_PER_YIELD: usize = 256;
 
+/// Why a member is given a heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// Its session must not end.
+    Time,
+    /// Something happened in its group.
+    News,
+}
+
 /// What came back for a heartbeat.
 struct Beat {
     instance: Arc<Instance>,
@@ -45,7 +55,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut has_changes = true;
     let mut is_changed = false;
     let mut beats = FuturesUnordered::new();
-    let period = shared.options.heartbeat_interval / u32::try_from(SHARDS).unwrap_or(1);
+    let group_changes = shared.engine.groups.changes();
+    let period = shared.options.heartbeat_period() / u32::try_from(SHARDS).unwrap_or(1);
     let mut ticks = tokio::time::interval(period.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut shard = 0;
@@ -53,11 +64,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
         tokio::select! {
             () = shared.shutdown.stopping() => break,
             Some(beat) = beats.next() => take_beat(&shared, beat),
-            () = shared.keeper_wake.notified() => {
-                let nudged = std::mem::take(&mut *shared.nudged.lock());
-                for group in nudged {
+            // The first instance came: the ticks begin.
+            () = shared.keeper_wake.notified() => {}
+            changed = group_changes.taken() => {
+                for group in changed {
                     let members = shared.registry.in_group(&group);
-                    beats.extend(members.iter().filter_map(|i| heartbeat(&shared, i)));
+                    beats.extend(members.iter().filter_map(|i| heartbeat(&shared, i, Cause::News)));
                 }
             }
             changed = changes.changed(), if has_changes => {
@@ -70,7 +82,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 }
                 for instance in shared.registry.in_shard(shard) {
                     visit(&shared, &instance);
-                    beats.extend(heartbeat(&shared, &instance));
+                    beats.extend(heartbeat(&shared, &instance, Cause::Time));
                 }
                 shard = (shard + 1) % SHARDS;
             }
@@ -80,14 +92,24 @@ pub(super) async fn run(shared: Arc<Shared>) {
     commit_last(&shared).await;
 }
 
+/// Tells a member that became stable what happened in its group before it was.
+pub(super) async fn catch_up(shared: &Arc<Shared>, instance: &Arc<Instance>) {
+    if let Some(beat) = heartbeat(shared, instance, Cause::News) {
+        take_beat(shared, beat.await);
+    }
+}
+
 /// Makes the heartbeat of an instance, if it is a member that needs one.
 fn heartbeat(
     shared: &Shared,
     instance: &Arc<Instance>,
+    cause: Cause,
 ) -> Option<impl Future<Output = Beat> + use<>> {
     let speaker = {
         let mut state = instance.state();
-        if state.member.phase != Phase::Stable || state.member.is_heartbeat_under_way {
+        // The answer under way may be older than the news.
+        let is_needless = state.member.is_heartbeat_under_way && cause == Cause::Time;
+        if state.member.phase != Phase::Stable || is_needless {
             return None;
         }
         state.member.is_heartbeat_under_way = true;

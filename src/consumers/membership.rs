@@ -108,7 +108,7 @@ pub(super) async fn settle(instance: &Instance, wait: Duration) {
     let _elapsed = tokio::time::timeout(wait, settled).await;
 }
 
-/// Leaves the group under `member_id`, if there is one, and lets the others know.
+/// Leaves the group under `member_id`, if there is one.
 pub(super) async fn leave(shared: &Shared, instance: &Instance, member_id: Option<String>) {
     let Some(member_id) = member_id else {
         return;
@@ -121,7 +121,6 @@ pub(super) async fn leave(shared: &Shared, instance: &Instance, member_id: Optio
     if let Ok(Err(error)) = tokio::time::timeout(LEAVE_WAIT, leaving).await {
         tracing::debug!(%group, %error, "a consumer instance could not leave its group");
     }
-    shared.nudge(group);
 }
 
 /// Marks an instance that was loaded: its polls wait until it is revived.

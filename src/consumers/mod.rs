@@ -44,6 +44,8 @@ mod fake_engine;
 #[cfg(test)]
 mod fake_groups;
 #[cfg(test)]
+mod rebalance_tests;
+#[cfg(test)]
 mod tests;
 
 pub use calls::{InstanceDescription, Subscribe};

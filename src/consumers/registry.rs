@@ -1,11 +1,11 @@
 //! All instances of the server, and how they begin and end.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use tokio::sync::{Notify, oneshot};
 
 use super::document::Kept;
@@ -40,8 +40,7 @@ pub(super) struct Shared {
     pub(super) shutdown: Shutdown,
     pub(super) options: ConsumersOptions,
     pub(super) registry: Registry,
-    /// Groups whose members of ours should hear at once that they rebalance.
-    pub(super) nudged: Mutex<HashSet<GroupId>>,
+    /// Wakes the keeper when there may be a first instance.
     pub(super) keeper_wake: Notify,
 }
 
@@ -143,13 +142,6 @@ impl Shared {
         self.clock.now_ms()
     }
 
-    /// Has the keeper heartbeat all members of `group` at once, so that they hear of a rebalance
-    /// that one of us has begun.
-    pub(super) fn nudge(&self, group: &GroupId) {
-        self.nudged.lock().insert(group.clone());
-        self.keeper_wake.notify_one();
-    }
-
     /// Says whether an instance that was last called at `since` has lived out its idle time. A
     /// static member whose connection is gone is given its session to come back.
     pub(super) fn is_expired(&self, instance: &Instance, since: TimestampMs) -> bool {
@@ -187,7 +179,6 @@ impl Consumers {
             shutdown,
             options,
             registry: Registry::new(),
-            nudged: Mutex::default(),
             keeper_wake: Notify::new(),
         });
         let revived = load(&shared);

@@ -232,8 +232,8 @@ pub struct ConsumersOptions {
     /// After how long without a heartbeat the coordinator removes a member. The keeper beats for
     /// everybody, so only a stalled server comes near it.
     pub session_timeout_ms: i32,
-    /// How often every member is given a heartbeat; a native member's join waits this long for
-    /// ours, at most.
+    /// How often every member is given a heartbeat and looked at for its end, at least three times
+    /// per session. Members hear of rebalances without it.
     pub heartbeat_interval: Duration,
     /// How long a stream whose client acknowledges has for its last acknowledgements when its
     /// partitions are revoked.
@@ -248,10 +248,18 @@ impl Default for ConsumersOptions {
             instance_timeout_ms: 300_000,
             request_timeout_ms: 1_000,
             session_timeout_ms: 45_000,
-            heartbeat_interval: Duration::from_millis(500),
+            heartbeat_interval: Duration::from_secs(3),
             final_ack_wait: Duration::from_secs(3),
             instances_max: limits::CONSUMER_INSTANCES_MAX,
         }
+    }
+}
+
+impl ConsumersOptions {
+    /// The heartbeat interval, or a third of the session if that is shorter.
+    pub(super) fn heartbeat_period(&self) -> Duration {
+        let session_ms = u64::try_from(self.session_timeout_ms).unwrap_or(0);
+        self.heartbeat_interval.min(Duration::from_millis(session_ms) / 3)
     }
 }
 

@@ -11,9 +11,6 @@ use super::fake_engine::FakeEngine;
 use super::*;
 use crate::base::ids::{GroupId, Offset, TopicName, TopicPartition};
 use crate::base::shutdown::Shutdown;
-use crate::engine::Groups;
-use crate::engine::groups::{Join, MemberIdPolicy, Membership, SkipAssignmentSupport, Sync};
-use crate::protocol::consumer_protocol as protocol;
 use crate::protocol::record_batch::BatchBuilder;
 
 /// Longer than anything here takes; reaching it is a failure.
@@ -27,12 +24,13 @@ pub(super) struct Server {
 
 impl Server {
     fn start(fake: &Arc<FakeEngine>) -> Self {
+        let heartbeat_interval = Duration::from_millis(20);
+        Self::with(fake, ConsumersOptions { heartbeat_interval, ..ConsumersOptions::default() })
+    }
+
+    pub(super) fn with(fake: &Arc<FakeEngine>, mut options: ConsumersOptions) -> Self {
         let shutdown = Shutdown::new();
-        let options = ConsumersOptions {
-            heartbeat_interval: Duration::from_millis(20),
-            instances_max: 10,
-            ..ConsumersOptions::default()
-        };
+        options.instances_max = 10;
         let consumers =
             Consumers::start(fake.engine(), fake.clock.clone(), shutdown.clone(), options);
         Self { fake: fake.clone(), consumers, shutdown }
@@ -99,7 +97,11 @@ impl Server {
     }
 
     /// Waits until the assignments are disjoint, whole and settled.
-    async fn shares(&self, keys: &[&InstanceKey], count: usize) -> Vec<Vec<TopicPartition>> {
+    pub(super) async fn shares(
+        &self,
+        keys: &[&InstanceKey],
+        count: usize,
+    ) -> Vec<Vec<TopicPartition>> {
         let shared = async {
             loop {
                 let mut shares = Vec::new();
@@ -175,51 +177,6 @@ async fn two_instances_share_a_topic_and_the_rest_takes_over_on_leave() {
     server.consumers.delete(&a).await.unwrap();
     server.shares(&[&b], 5).await;
     assert!(matches!(server.consumers.describe(&a), Err(ConsumerError::NotFound { .. })));
-}
-
-#[tokio::test]
-async fn a_native_member_shares_the_group() {
-    let server = Server::new();
-    server.fake.topic("t", 4);
-    let key = server.subscribed("i", "t").await;
-    server.shares(&[&key], 4).await;
-    let topics = [TopicName::parse("t").unwrap()];
-    let group = GroupId::from("g");
-    let join = Join {
-        group: group.clone(),
-        member_id: String::new(),
-        group_instance_id: None,
-        client_id: "native".to_owned(),
-        client_host: "/127.0.0.1".to_owned(),
-        session_timeout_ms: 10_000,
-        rebalance_timeout_ms: 10_000,
-        protocol_type: "consumer".to_owned(),
-        protocols: vec![("range".to_owned(), protocol::encode_subscription(&topics))],
-        member_id_policy: MemberIdPolicy::AdmitUnknown,
-        skip_assignment_support: SkipAssignmentSupport::Unsupported,
-    };
-    let joined = tokio::time::timeout(PATIENCE, server.fake.join(join)).await.unwrap().unwrap();
-    let sync = Sync {
-        group: group.clone(),
-        member_id: joined.member_id.as_str().to_owned(),
-        generation_id: joined.generation_id,
-        group_instance_id: None,
-        protocol_type: None,
-        protocol_name: None,
-        assignments: Vec::new(),
-    };
-    let synced = tokio::time::timeout(PATIENCE, server.fake.sync(sync)).await.unwrap().unwrap();
-    let native = protocol::decode_assignment(&synced.assignment).unwrap();
-    let ours = server.shares(&[&key], 2).await.concat();
-    assert_eq!(native.len(), 2);
-    assert!(native.iter().all(|partition| !ours.contains(partition)));
-    let speaker = Membership {
-        group,
-        member_id: joined.member_id.as_str().to_owned(),
-        generation_id: joined.generation_id,
-        group_instance_id: None,
-    };
-    assert_eq!(server.fake.heartbeat(speaker).await, Ok(()));
 }
 
 #[tokio::test]

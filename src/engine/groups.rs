@@ -3,9 +3,11 @@
 //! The requests and answers of members are those of the pure coordinator; here they only lose
 //! their reply tokens and gain futures.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::BoxFuture;
+use super::{BoxFuture, GroupChanges};
 use crate::base::ids::{GroupId, MemberId, Offset, TopicPartition};
 
 pub use crate::coordinator::group::{
@@ -210,4 +212,8 @@ pub trait Groups: Send + std::marker::Sync + 'static {
 
     /// Lists groups by id.
     fn list(&self) -> Vec<GroupDescription>;
+
+    /// Returns where groups show up when their state, their generation or a member's identity
+    /// changed: a heartbeat tells a member what that means for it. Always the same object.
+    fn changes(&self) -> Arc<GroupChanges>;
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 pub mod configs;
 pub mod embedded;
+pub mod group_changes;
 pub mod groups;
 pub mod instances;
 pub mod later;
@@ -20,6 +21,7 @@ pub mod topics;
 pub mod transactions;
 
 pub use configs::Configs;
+pub use group_changes::GroupChanges;
 pub use groups::Groups;
 pub use instances::Instances;
 pub use later::Later;

@@ -36,7 +36,8 @@ use crate::engine::transactions::{
     AtomicAppendError, Claimed, Fingerprint, Keep, TooManyKeys, Transactions,
 };
 use crate::engine::{
-    BoxFuture, Configs, Engine, Groups, Instances, Later, Log, Node, Producers, Topics,
+    BoxFuture, Configs, Engine, GroupChanges, Groups, Instances, Later, Log, Node, Producers,
+    Topics,
 };
 use crate::log::LogSlice;
 
@@ -454,6 +455,10 @@ impl Groups for FakeGroups {
 
     fn list(&self) -> Vec<GroupDescription> {
         Vec::new()
+    }
+
+    fn changes(&self) -> Arc<GroupChanges> {
+        Arc::default()
     }
 }
 

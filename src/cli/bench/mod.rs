@@ -16,6 +16,7 @@ mod compare;
 mod compare_report;
 mod compare_streams;
 mod http_client;
+mod http_instances;
 mod http_poll;
 mod http_produce;
 mod idle_streams;
@@ -66,6 +67,8 @@ enum Command {
     V3Produce(v3_produce::V3ProduceArgs),
     /// Polls a consumer instance by REST (v2).
     HttpPoll(http_poll::HttpPollArgs),
+    /// Opens many consumer instances by REST (v2) and leaves them idle.
+    HttpInstances(http_instances::HttpInstancesArgs),
     /// Opens many live streams and publishes to them.
     Sse(sse::SseArgs),
     /// Fills a topic and reads it by one stream, in batches.
@@ -118,6 +121,10 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
         Command::HttpPoll(args) => {
             let json = args.json;
             http_poll::measure(&args).await?.print(json);
+        }
+        Command::HttpInstances(args) => {
+            let json = args.json;
+            http_instances::measure(&args).await?.print(json);
         }
         Command::Sse(args) => {
             let json = args.json;

@@ -137,6 +137,12 @@ impl Effects {
         self.list.is_empty()
     }
 
+    /// Says whether anything must be kept: what the group tells its members is new then.
+    #[must_use]
+    pub fn persists(&self) -> bool {
+        self.list.iter().any(|effect| matches!(effect, Effect::Persist(_)))
+    }
+
     pub(super) fn reply(&mut self, to: ReplyTo, reply: Reply) {
         self.list.push(Effect::Reply { to, reply });
     }

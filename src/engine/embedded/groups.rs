@@ -26,12 +26,12 @@ use crate::coordinator::group::{
     Effect, Effects, Event, Group, GroupConfig, GroupSnapshot, HeartbeatRequest, JoinRequest,
     LeaveRequest, Persist, PersistLevel, Reply, ReplyTo, SyncRequest, records,
 };
-use crate::engine::BoxFuture;
 use crate::engine::groups::{
     CommitRefusal, CommitResults, CommittedOffset, DeleteOffsetResults, GroupDescription,
     GroupError, Groups, Join, JoinRefusal, JoinReply, LeaveMember, LeaveResult, Membership,
     OffsetQuery, OffsetToCommit, Sync, SyncReply,
 };
+use crate::engine::{BoxFuture, GroupChanges};
 use crate::log::Promise;
 
 pub(super) use loaded::LoadedGroups;
@@ -78,6 +78,7 @@ struct Shared {
     clock: SharedClock,
     shutdown: Shutdown,
     timers: GroupTimers,
+    changes: Arc<GroupChanges>,
     next_reply: AtomicU64,
 }
 
@@ -138,6 +139,7 @@ impl EmbeddedGroups {
             clock: parts.clock,
             shutdown: parts.shutdown.clone(),
             timers,
+            changes: Arc::default(),
             next_reply: AtomicU64::new(1),
         });
         shared.remove_orphaned_offsets();
@@ -235,17 +237,24 @@ impl Shared {
     ) -> bool {
         let now = self.clock.now_ms();
         let mut effects = Effects::new();
-        let (deliveries, promise) = {
+        let (deliveries, promise, is_changed) = {
             let mut inner = cell.inner.lock();
             if inner.retired {
                 return false;
             }
             inner.waiters.extend(waiter);
+            let before = (inner.group.state(), inner.group.generation_id());
             inner.group.handle(event, now, &self.config, &mut effects);
-            let performed = self.perform(cell, &mut inner, &mut effects);
+            // A static member that is replaced changes only what is kept.
+            let is_changed =
+                before != (inner.group.state(), inner.group.generation_id()) || effects.persists();
+            let (deliveries, promise) = self.perform(cell, &mut inner, &mut effects);
             self.timers.schedule(&cell.id, inner.group.next_deadline());
-            performed
+            (deliveries, promise, is_changed)
         };
+        if is_changed {
+            self.changes.add(&cell.id);
+        }
         self.deliver(deliveries, promise);
         true
     }
@@ -572,5 +581,9 @@ impl Groups for EmbeddedGroups {
             cells.iter().map(|cell| cell.inner.lock().group.describe()).collect();
         groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
         groups
+    }
+
+    fn changes(&self) -> Arc<GroupChanges> {
+        Arc::clone(&self.shared.changes)
     }
 }

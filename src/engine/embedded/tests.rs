@@ -9,10 +9,13 @@ use super::state_log::StateTopic;
 use super::transactions::records;
 use super::{Embedded, EmbeddedOptions, ServerSetting, state_log};
 use crate::base::clock::RealClock;
-use crate::base::ids::{Offset, TopicName};
+use crate::base::ids::{GroupId, Offset, TopicName};
 use crate::base::shutdown::Shutdown;
 use crate::coordinator::group::GroupConfig;
 use crate::engine::configs::ConfigKind;
+use crate::engine::groups::{
+    Join, LeaveMember, MemberIdPolicy, Membership, SkipAssignmentSupport, Sync,
+};
 use crate::engine::log::{AckLevel, Append, AppendError, Fetched, Isolation, Read};
 use crate::engine::topics::CreateTopic;
 use crate::engine::transactions::{AtomicAppendError, Claimed, Keep};
@@ -20,10 +23,14 @@ use crate::protocol::record_batch::header::stamp_transaction;
 use crate::protocol::record_batch::{BatchBuilder, BatchHeader, BatchRecords, ProducerStamp};
 
 async fn open(dir: &Path) -> Embedded {
+    open_with(dir, GroupConfig::default()).await
+}
+
+async fn open_with(dir: &Path, groups: GroupConfig) -> Embedded {
     let options = EmbeddedOptions {
         data_dir: dir.to_owned(),
         settings: vec![ServerSetting::own("num.partitions", ConfigKind::Int, &2)],
-        groups: GroupConfig::default(),
+        groups,
         janitor_interval: Duration::from_secs(3600),
         clock: std::sync::Arc::new(RealClock),
     };
@@ -204,4 +211,53 @@ async fn a_mended_partition_gets_back_what_the_journal_had() {
     let broker = open(dir.path()).await;
     assert_eq!(committed(&broker, "a").await.0, values);
     close(broker).await;
+}
+
+#[tokio::test]
+async fn news_of_a_group_are_told_and_signs_of_life_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = GroupConfig { initial_rebalance_delay_ms: 0, ..GroupConfig::default() };
+    let broker = open_with(folder.path(), config).await;
+    let (groups, id) = (broker.engine().groups, GroupId::from("g"));
+    let changes = groups.changes();
+    let joined = groups.join(join_of(&id)).await.unwrap();
+    assert!(changes.taken().await.contains(&id));
+    let member_id = joined.member_id.as_str().to_owned();
+    let sync = Sync {
+        group: id.clone(),
+        member_id: member_id.clone(),
+        generation_id: joined.generation_id,
+        group_instance_id: None,
+        protocol_type: None,
+        protocol_name: None,
+        assignments: vec![(joined.member_id.clone(), Bytes::new())],
+    };
+    groups.sync(sync).await.unwrap();
+    assert!(changes.taken().await.contains(&id));
+    let (group, generation_id) = (id.clone(), joined.generation_id);
+    let speaker =
+        Membership { group, member_id: member_id.clone(), generation_id, group_instance_id: None };
+    groups.heartbeat(speaker).await.unwrap();
+    assert!(futures_util::poll!(std::pin::pin!(changes.taken())).is_pending());
+    let member = LeaveMember { member_id, group_instance_id: None };
+    groups.leave(id.clone(), vec![member]).await.unwrap();
+    assert!(changes.taken().await.contains(&id));
+    drop(groups);
+    close(broker).await;
+}
+
+fn join_of(group: &GroupId) -> Join {
+    Join {
+        group: group.clone(),
+        member_id: String::new(),
+        group_instance_id: None,
+        client_id: "c".to_owned(),
+        client_host: "h".to_owned(),
+        session_timeout_ms: 30_000,
+        rebalance_timeout_ms: 30_000,
+        protocol_type: "consumer".to_owned(),
+        protocols: vec![("range".to_owned(), Bytes::new())],
+        member_id_policy: MemberIdPolicy::AdmitUnknown,
+        skip_assignment_support: SkipAssignmentSupport::Unsupported,
+    }
 }
