@@ -136,6 +136,16 @@ pub fn accepted(headers: &HeaderMap) -> ApiResult<Media> {
     }
 }
 
+/// Whether `Accept` names a type, not only as its favourite, in which records of a format may come.
+pub fn allows(headers: &HeaderMap, served: Embedded) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter();
+    let mut items = values.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+    items.any(|item| {
+        let is_other = |media| matches!(media, Media::Embedded(wanted) if wanted != served);
+        quality(item) > 0.0 && parse(item).is_some_and(|media| !is_other(media))
+    })
+}
+
 fn quality(item: &str) -> f32 {
     let parameters = item.split(';').skip(1);
     let mut values = parameters.filter_map(|p| p.trim().strip_prefix("q="));
@@ -149,6 +159,16 @@ mod tests {
 
     fn with(name: header::HeaderName, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())])
+    }
+
+    #[test]
+    fn a_list_allows_each_of_its_types() {
+        let list = "application/vnd.kafka.binary.v2+json, application/vnd.kafka.json.v2+json";
+        let headers = with(header::ACCEPT, list);
+        assert!(allows(&headers, Embedded::Json));
+        assert!(!allows(&headers, Embedded::Text));
+        let refused = "application/vnd.kafka.json.v2+json;q=0";
+        assert!(!allows(&with(header::ACCEPT, refused), Embedded::Json));
     }
 
     #[test]

@@ -83,7 +83,9 @@ pub async fn poll(
     let key = instance_key(path);
     let format = state.consumers.describe(&key)?.settings.format;
     let served = embedded(format);
-    if matches!(accepted, Media::Embedded(wanted) if wanted != served) {
+    if matches!(accepted, Media::Embedded(wanted) if wanted != served)
+        && !media::allows(&headers, served)
+    {
         let message = format!("accept differs from the instance's format '{}'", format.as_str());
         return Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, 40601, message));
     }
