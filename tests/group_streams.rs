@@ -53,6 +53,30 @@ fn committed(server: &Server, member: &str, cursor: &str) -> i64 {
 }
 
 #[test]
+fn a_member_of_many_partitions_acknowledges_by_cursor() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Serve::on(dir.path()).start();
+    let topic = json!({"topic_name": "t", "partitions_count": 600});
+    assert_eq!(server.http().post("/admin/topics", &topic).status, 201);
+    produce(&server, 0..12);
+    let path = "/consumers/g/stream?topics=t&from=earliest&member=m&ack=explicit&max_unacked=4";
+    let mut stream = Sse::open(server.http, path, &[]);
+    let mut got = Vec::new();
+    // The window opens only if the cursor says everything that was sent.
+    for round in 1..=3 {
+        got.extend((0..3).map(|_| value(&stream.record())));
+        let last = stream.record();
+        got.push(value(&last));
+        assert!(last.id.starts_with("2."), "{last:?}");
+        assert_eq!(committed(&server, "m", &last.id), round * 4);
+    }
+    got.sort_unstable();
+    assert_eq!(got, (0..12).collect::<Vec<_>>());
+    let unknown = json!({"cursor": "2.AAAAAAAAAAAAAAAAAAAAAQ.3"});
+    assert_eq!(server.http().post("/consumers/g/acks?member=m", &unknown).status, 410);
+}
+
+#[test]
 fn a_stream_is_acknowledged_and_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let server = Serve::on(dir.path()).start();

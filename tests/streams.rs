@@ -93,6 +93,86 @@ fn a_pattern_survives_new_topics_deletion_and_a_crash() {
     assert!(stream.record().data.contains("\"offset\":2"));
 }
 
+/// Reads on until an event of a name.
+fn until(stream: &mut Sse, name: &str) -> common::sse::Event {
+    loop {
+        let event = stream.try_next().unwrap().expect("the stream goes on");
+        if event.name == name {
+            return event;
+        }
+    }
+}
+
+fn place(event: &common::sse::Event) -> (i64, i64) {
+    let record: Value = serde_json::from_str(&event.data).unwrap();
+    (record["partition"].as_i64().unwrap(), record["offset"].as_i64().unwrap())
+}
+
+#[test]
+fn a_stream_of_many_partitions_resumes_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::on(dir.path());
+    server.create_topic("wide", 600, &[]);
+    for partition in [0, 7, 599] {
+        server.produce("wide", partition, &["1", "2"]);
+    }
+    let path = "/topics/wide/stream?from=earliest&heartbeat=1";
+    let mut stream = Sse::open(server.http, path, &[]);
+    let first = until(&mut stream, "ready").id;
+    assert!(first.starts_with("2.") && first.len() < 80, "{first}");
+    let mut every: BTreeSet<_> = (0..6).map(|_| place(&stream.record())).collect();
+    assert_eq!(every.len(), 6);
+    let idle = until(&mut stream, "caught-up").id;
+    server.produce("wide", 300, &["3"]);
+    let last = stream.record();
+    every.insert(place(&last));
+    server.kill();
+
+    let server = Server::on(dir.path());
+    server.produce("wide", 301, &["4"]);
+    every.insert((301, 0));
+    let resume = |id: &str| Sse::open(server.http, path, &[("last-event-id", id)]);
+    // From the beginning all comes; from a moment of silence nothing twice.
+    let mut stream = resume(&first);
+    assert_eq!(stream.head.header("stream-resume"), Some("exact"));
+    let again: BTreeSet<_> = (0..8).map(|_| place(&stream.record())).collect();
+    assert_eq!(again, every);
+    let mut stream = resume(&idle);
+    let again: BTreeSet<_> = (0..2).map(|_| place(&stream.record())).collect();
+    assert_eq!(again, BTreeSet::from([(300, 0), (301, 0)]));
+    // A record's id may be older than the record, never newer.
+    let mut stream = resume(&last.id);
+    let mut again = place(&stream.record());
+    if again == (300, 0) {
+        again = place(&stream.record());
+    }
+    assert_eq!(again, (301, 0));
+    // A planned end gives an id that says it all, and a bound that is reached is remembered.
+    let bounded = "/topics/wide/stream?from=earliest&limit=3";
+    let mut stream = Sse::open(server.http, bounded, &[]);
+    let end = until(&mut stream, "end").id;
+    let headers = [("last-event-id", end.as_str())];
+    assert_eq!(server.http().send("GET", bounded, &headers, b"").unwrap().status, 204);
+}
+
+#[test]
+fn a_stored_cursor_that_nobody_knows_is_a_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::on(dir.path());
+    server.create_topic("wide", 2, &[]);
+    server.produce("wide", 1, &["1"]);
+    let unknown = [("last-event-id", "2.AAAAAAAAAAAAAAAAAAAAAQ.3")];
+    let mut stream = Sse::open(server.http, "/topics/wide/stream", &unknown);
+    let gap: Value = serde_json::from_str(&until(&mut stream, "gap").data).unwrap();
+    assert_eq!(gap["reason"], "expired", "{gap}");
+    // Nothing is skipped.
+    assert_eq!(place(&stream.record()), (1, 0));
+    let path = "/topics/wide/stream?on_gap=fail";
+    assert_eq!(server.http().send("GET", path, &unknown, b"").unwrap().status, 410);
+    let damaged = [("last-event-id", "2.AAAA.3")];
+    assert_eq!(server.http().send("GET", path, &damaged, b"").unwrap().status, 400);
+}
+
 #[test]
 fn a_subscription_may_be_a_body() {
     let dir = tempfile::tempdir().unwrap();

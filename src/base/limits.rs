@@ -102,6 +102,15 @@ pub const STREAMS_PER_IP_MAX: usize = 50;
 /// Largest encoded stream cursor, in bytes; common proxies cap all headers at 8 KiB.
 pub const CURSOR_BYTES_MAX: usize = 4096;
 
+/// Streams of which positions are stored because their cursor is longer than [`CURSOR_BYTES_MAX`].
+pub const STORED_CURSORS_MAX: usize = 10_000;
+
+/// Bytes of all stored positions of streams.
+pub const STORED_CURSOR_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Time for which a stored cursor can be used after the stream wrote it last.
+pub const STORED_CURSOR_TTL: Duration = Duration::from_secs(24 * 3600);
+
 /// Idempotency keys that are remembered at once.
 pub const IDEMPOTENCY_KEYS_MAX: usize = 200_000;
 

@@ -12,6 +12,7 @@ use crate::base::clock::{Clock, ManualClock};
 use crate::base::ids::{GroupId, Offset, PartitionId, TopicId, TopicName, TopicPartition};
 use crate::coordinator::group::{Effect, Effects, Event, Group, GroupConfig, Reply, ReplyTo};
 use crate::engine::configs::*;
+use crate::engine::cursors::{CursorStoreError, SnapshotKey};
 use crate::engine::instances::{InstanceKey, InstanceStoreError};
 use crate::engine::log::*;
 use crate::engine::producers::{ProducerIdError, ProducerIdentity};
@@ -74,6 +75,7 @@ impl FakeEngine {
             producers: self.clone(),
             transactions: self.clone(),
             instances: self.clone(),
+            cursors: self.clone(),
             node: Node { id: 0, cluster_id: "fake".to_owned() },
         }
     }
@@ -375,6 +377,16 @@ impl crate::engine::Instances for FakeEngine {
     fn remove(&self, key: &InstanceKey) -> BoxFuture<Result<(), InstanceStoreError>> {
         self.world.lock().documents.remove(key);
         now(Ok(()))
+    }
+}
+
+impl crate::engine::Cursors for FakeEngine {
+    fn put(&self, _: SnapshotKey, _: Bytes) -> BoxFuture<Result<(), CursorStoreError>> {
+        now(Ok(()))
+    }
+
+    fn find(&self, _: SnapshotKey) -> Option<Bytes> {
+        None
     }
 }
 

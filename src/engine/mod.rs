@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 pub mod configs;
+pub mod cursors;
 pub mod embedded;
 pub mod group_changes;
 pub mod groups;
@@ -21,6 +22,7 @@ pub mod topics;
 pub mod transactions;
 
 pub use configs::Configs;
+pub use cursors::Cursors;
 pub use group_changes::GroupChanges;
 pub use groups::Groups;
 pub use instances::Instances;
@@ -59,6 +61,8 @@ pub struct Engine {
     pub transactions: Arc<dyn Transactions>,
     /// What the HTTP door keeps of its consumer instances.
     pub instances: Arc<dyn Instances>,
+    /// What the HTTP door keeps of streams whose cursor is too long to send.
+    pub cursors: Arc<dyn Cursors>,
     /// Who we are.
     pub node: Node,
 }

@@ -18,6 +18,7 @@ use crate::engine::configs::{
     AlterConfigsError, ConfigEdit, ConfigEntry, ConfigKind, ConfigSource, Execution, Mutability,
     ServerScope,
 };
+use crate::engine::cursors::{CursorStoreError, SnapshotKey};
 use crate::engine::groups::{
     CommitResults, CommittedOffset, DeleteOffsetResults, GroupDescription, GroupError, Join,
     JoinRefusal, JoinReply, LeaveMember, LeaveResult, Membership, OffsetQuery, OffsetToCommit,
@@ -112,6 +113,7 @@ impl Fake {
             producers: Arc::new(FakeProducers),
             transactions: Arc::new(FakeProducers),
             instances: Arc::new(FakeInstances),
+            cursors: Arc::new(FakeInstances),
             node: Node { id: 7, cluster_id: "fake-cluster".to_owned() },
         }
     }
@@ -493,6 +495,16 @@ impl Instances for FakeInstances {
 
     fn remove(&self, _key: &InstanceKey) -> BoxFuture<Result<(), InstanceStoreError>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl crate::engine::Cursors for FakeInstances {
+    fn put(&self, _: SnapshotKey, _: Bytes) -> BoxFuture<Result<(), CursorStoreError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn find(&self, _: SnapshotKey) -> Option<Bytes> {
+        None
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::cursors::EmbeddedCursors;
 use super::groups::EmbeddedGroups;
 use super::registry::Registry;
 use super::transactions::EmbeddedTransactions;
@@ -24,6 +25,7 @@ pub(super) struct Janitor {
     pub(super) registry: Arc<Registry>,
     pub(super) groups: EmbeddedGroups,
     pub(super) transactions: EmbeddedTransactions,
+    pub(super) cursors: EmbeddedCursors,
     pub(super) clock: SharedClock,
     /// Where the last compaction of each partition ended; forgotten on restart, which costs one
     /// compaction more.
@@ -52,6 +54,7 @@ impl Janitor {
         let now = self.clock.now_ms();
         self.groups.expire();
         self.transactions.expire();
+        self.cursors.expire();
         for entry in self.registry.snapshot() {
             for (key, partition) in entry.served() {
                 let name = partition.name();

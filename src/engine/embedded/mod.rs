@@ -23,6 +23,7 @@ mod accept;
 mod config_edit;
 mod config_table;
 mod configs;
+mod cursors;
 mod group_timers;
 mod groups;
 mod instances;
@@ -155,6 +156,11 @@ impl Embedded {
         let transactions =
             start_transactions(parts, view(StateTopic::Transactions), &shutdown).await?;
         let kept = (state(StateTopic::Instances)?, view(StateTopic::Instances));
+        let cursors = cursors::EmbeddedCursors::new(
+            state(StateTopic::Cursors)?,
+            &view(StateTopic::Cursors),
+            Arc::clone(&options.clock),
+        );
         let log = log::EmbeddedLog {
             registry: Arc::clone(&registry),
             durability: Arc::clone(&durability),
@@ -174,12 +180,14 @@ impl Embedded {
             producers: Arc::new(producers),
             transactions: Arc::new(transactions.clone()),
             instances: Arc::new(instances::EmbeddedInstances::new(kept.0, kept.1)),
+            cursors: Arc::new(cursors.clone()),
             node: Node { id: NODE_ID, cluster_id },
         };
         let janitor = janitor::Janitor {
             registry: Arc::clone(&registry),
             groups: groups.clone(),
             transactions,
+            cursors,
             clock: Arc::clone(&options.clock),
             clean_until: Arc::new(Mutex::new(HashMap::new())),
         };

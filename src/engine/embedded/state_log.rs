@@ -33,12 +33,14 @@ pub(super) enum StateTopic {
     Instances,
     /// Decisions about transactions, and requests with idempotency keys.
     Transactions,
+    /// Snapshots of streams whose cursor is too long to send.
+    Cursors,
 }
 
 impl StateTopic {
     /// All of them, in the order in which they are opened.
-    pub(super) const ALL: [Self; 4] =
-        [Self::Metadata, Self::Offsets, Self::Instances, Self::Transactions];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Metadata, Self::Offsets, Self::Instances, Self::Transactions, Self::Cursors];
 
     /// The number of the topic in keys of the store.
     pub(super) const fn tag(self) -> u8 {
@@ -47,6 +49,7 @@ impl StateTopic {
             Self::Offsets => 2,
             Self::Instances => 3,
             Self::Transactions => 4,
+            Self::Cursors => 5,
         }
     }
 
@@ -57,6 +60,7 @@ impl StateTopic {
             Self::Offsets => "__consumer_offsets",
             Self::Instances => "__consumer_instances",
             Self::Transactions => "__transaction_state",
+            Self::Cursors => "__stream_cursors",
         }
     }
 

@@ -90,6 +90,8 @@ pub struct AckAnswer {
             description = "40402: no such partition, 40403: no such member here, or no longer"),
         (status = 409, body = ErrorBody, content_type = "application/vnd.kafka.v2+json",
             description = "40903: the partitions were given to others, or the member reads with ack=none"),
+        (status = 410, body = ErrorBody, content_type = "application/vnd.kafka.v2+json",
+            description = "The server does not keep the cursor any more"),
         (status = 422, body = ErrorBody, content_type = "application/vnd.kafka.v2+json",
             description = "An offset is negative or behind the end of the log"),
     )
@@ -116,7 +118,7 @@ pub async fn acknowledge(
 fn acks_of(state: &AppState, asked: Acks) -> ApiResult<Vec<Ack>> {
     let offsets = match (asked.cursor, asked.offsets) {
         (Some(cursor), None) => {
-            let cursor = place::parse("cursor", &cursor)?;
+            let cursor = place::parse(&state.engine, "cursor", &cursor)?;
             let places = place::of_cursor(&state.engine, &cursor);
             return Ok(places
                 .into_iter()

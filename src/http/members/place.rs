@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 
+use http::StatusCode;
+
 use crate::base::ids::{Offset, TopicName, TopicPartition};
 use crate::base::limits::CURSOR_BYTES_MAX;
 use crate::engine::Engine;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::record::cursor::{self, Cursor, Head, Position, cluster_tag};
+use crate::http::record::stored::{self, Written};
 
 /// The partitions of a cursor with their next offsets. What belongs to another cluster, to topics
 /// that are gone, or lies behind the end of a log, says nothing any more and is left out.
@@ -32,10 +35,18 @@ pub(in crate::http) fn of_cursor(
 /// Reads a cursor that a client sent in the parameter or field `name`.
 ///
 /// # Errors
-/// 400 names it and its value.
-pub(in crate::http) fn parse(name: &str, text: &str) -> ApiResult<Cursor> {
-    cursor::read(text.trim())
-        .map_err(|error| ApiError::bad_request(format!("{name} '{text}' is not a cursor: {error}")))
+/// 400 names it and its value; 410 for one that the server does not keep any more.
+pub(in crate::http) fn parse(engine: &Engine, name: &str, text: &str) -> ApiResult<Cursor> {
+    let written = stored::read(text.trim()).map_err(|error| {
+        ApiError::bad_request(format!("{name} '{text}' is not a cursor: {error}"))
+    })?;
+    match written {
+        Written::Whole(cursor) => Ok(cursor),
+        Written::Stored(key) => stored::find(&*engine.cursors, key).ok_or_else(|| {
+            let message = format!("{name} '{text}' is not kept any more");
+            ApiError::status(StatusCode::GONE, message)
+        }),
+    }
 }
 
 /// Writes the cursor of positions; topics that are gone are left out.

@@ -103,7 +103,8 @@ pub async fn read(
     let params = Params::parse(query.as_deref().unwrap_or_default())?;
     let mut member = params.member.member(&group, || MEMBER_DEFAULT.to_owned())?;
     if let Some(after) = &params.after {
-        member.resume = place::of_cursor(&state.engine, &place::parse("after", after)?);
+        member.resume =
+            place::of_cursor(&state.engine, &place::parse(&state.engine, "after", after)?);
     }
     let found = state.consumers.read_as_member(member, params.read).await?;
     let cursor = place::to_cursor(&state.engine, &found.next)?;

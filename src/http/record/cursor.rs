@@ -119,6 +119,30 @@ pub(in crate::http) fn write_into(
     out: &mut Vec<u8>,
 ) {
     scratch.clear();
+    document_into(head, positions, scratch);
+    out.extend_from_slice(PREFIX.as_bytes());
+    let from = out.len();
+    out.resize(from + scratch.len().div_ceil(3) * 4, 0);
+    let room = out.get_mut(from..).unwrap_or_default();
+    let written = URL_SAFE_NO_PAD.encode_slice(&*scratch, room).unwrap_or(0);
+    out.truncate(from + written);
+}
+
+/// Writes what a cursor says without making it a text: a server keeps it so.
+pub(in crate::http) fn document(
+    head: Head,
+    positions: impl Iterator<Item = Position> + Clone,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    document_into(head, positions, &mut out);
+    out
+}
+
+fn document_into(
+    head: Head,
+    positions: impl Iterator<Item = Position> + Clone,
+    scratch: &mut Vec<u8>,
+) {
     scratch.push(VERSION);
     scratch.push(flags(head));
     scratch.extend_from_slice(&head.cluster);
@@ -140,12 +164,6 @@ pub(in crate::http) fn write_into(
     }
     let crc = check(scratch);
     scratch.extend_from_slice(&crc);
-    out.extend_from_slice(PREFIX.as_bytes());
-    let from = out.len();
-    out.resize(from + scratch.len().div_ceil(3) * 4, 0);
-    let room = out.get_mut(from..).unwrap_or_default();
-    let written = URL_SAFE_NO_PAD.encode_slice(&*scratch, room).unwrap_or(0);
-    out.truncate(from + written);
 }
 
 fn flags(head: Head) -> u8 {
@@ -190,7 +208,14 @@ pub(in crate::http) fn read(text: &str) -> Result<Cursor, CursorError> {
         return Err(CursorError::TooLong);
     }
     let encoded = text.strip_prefix(PREFIX).ok_or(CursorError::UnknownForm)?;
-    let raw = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| CursorError::NotBase64)?;
+    read_document(&URL_SAFE_NO_PAD.decode(encoded).map_err(|_| CursorError::NotBase64)?)
+}
+
+/// Reads what [`document`] wrote.
+///
+/// # Errors
+/// [`CursorError`] for everything else.
+pub(in crate::http) fn read_document(raw: &[u8]) -> Result<Cursor, CursorError> {
     let body_bytes = raw.len().checked_sub(CRC_BYTES).ok_or(CursorError::Damaged)?;
     let (body, crc) = raw.split_at(body_bytes);
     if crc != check(body) {

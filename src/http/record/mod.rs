@@ -7,6 +7,7 @@
 pub(super) mod cursor;
 pub(super) mod envelope;
 pub(super) mod select;
+pub(in crate::http) mod stored;
 
 /// How keys and values are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -1,16 +1,18 @@
 //! What a stream says of itself, between and after its records.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::body::{Ending, Part, Plan, StreamBody, check_cursor, positions};
+use super::body::{Ending, Part, Plan, StreamBody, positions};
 use super::cursor::{self, Head};
 use super::events::{self, Fault, Gap, GapReason};
 use super::life::{self, Closed, Tick};
 use super::params::OnGap;
 use super::source::{Change, Joining};
 use super::start::{Span, end_of};
+use super::stored::StoredIds;
 use super::wanted::{PartitionRef, check_size};
 use crate::base::ids::Offset;
 
@@ -20,8 +22,19 @@ impl StreamBody {
         Head { is_done: false, cluster: self.permit.cluster(), budget, isolation }
     }
 
+    /// The id that says exactly where the stream is.
+    fn id(&mut self, head: Head) -> Vec<u8> {
+        match &mut self.stored {
+            Some(stored) => {
+                stored.snapshot(head, &self.parts);
+                stored.text().to_vec()
+            }
+            None => cursor::to_bytes(head, positions(&self.parts)),
+        }
+    }
+
     pub(super) fn send_event(&mut self, name: &str, data: &[u8]) {
-        let id = cursor::to_bytes(self.head(), positions(&self.parts));
+        let id = self.id(self.head());
         self.send(name, &id, data);
     }
 
@@ -44,6 +57,11 @@ impl StreamBody {
     }
 
     fn ping(&mut self) {
+        let data = self.ping_data();
+        self.send_event("ping", &data);
+    }
+
+    fn ping_data(&self) -> Vec<u8> {
         let lag = |part: &Part| {
             let name = &part.tail.topic().name;
             let bounds = self.permit.engine().log.bounds(name, part.span.partition);
@@ -51,8 +69,7 @@ impl StreamBody {
             end.saturating_sub(part.span.next).max(0)
         };
         let lag = self.parts.iter().filter(|p| p.is_open).map(lag).fold(0, i64::saturating_add);
-        let data = events::ping(self.permit.now_ms(), lag, self.filtered);
-        self.send_event("ping", &data);
+        events::ping(self.permit.now_ms(), lag, self.filtered)
     }
 
     /// The moment of `until` has come: what there is now is the rest.
@@ -99,7 +116,7 @@ impl StreamBody {
             topic.id != deleted
         });
         self.rewire();
-        let id = cursor::to_bytes(self.head(), positions(&self.parts));
+        let id = self.id(self.head());
         let mut out = Vec::new();
         for gap in &gaps {
             self.permit.count_gap(gap);
@@ -122,8 +139,7 @@ impl StreamBody {
         match change {
             Change::Joined { parts, generation } => match self.join(parts) {
                 Ok(joined) => {
-                    let (head, parts) = (self.head(), positions(&self.parts));
-                    let id = cursor::to_bytes(head, parts);
+                    let id = self.id(self.head());
                     let is_it = |part: &&Part| {
                         joined.iter().any(|(topic, number)| part.is_of(*topic, *number))
                     };
@@ -140,7 +156,7 @@ impl StreamBody {
                 let left = self.parts.iter().filter(|p| is_it(p)).map(Part::place);
                 let data = events::membership(&left.collect::<Vec<_>>(), generation);
                 // With them in it: the cursor still says what was delivered of them.
-                let id = cursor::to_bytes(self.head(), positions(&self.parts));
+                let id = self.id(self.head());
                 self.parts.retain(|part| !is_it(part));
                 self.rewire();
                 self.send("revoked", &id, &data);
@@ -160,14 +176,17 @@ impl StreamBody {
         }
         let topics: HashSet<_> = self.parts.iter().map(|part| part.tail.topic().id).collect();
         check_size(topics.len(), self.parts.len()).map_err(Fault::too_large)?;
-        check_cursor(&self.parts).map_err(Fault::too_large)?;
         self.rewire();
+        if self.stored.is_none() && StoredIds::are_needed(&self.parts) {
+            let store = Arc::clone(&self.permit.engine().cursors);
+            let stored = StoredIds::begin(store, self.head(), &self.parts);
+            self.stored = Some(stored.map_err(|error| Fault::storage(error.to_string()))?);
+        }
         Ok(joined)
     }
 
     pub(super) fn end(&mut self, reason: &str, closed: Closed) {
-        let head = Head { is_done: true, ..self.head() };
-        let id = cursor::to_bytes(head, positions(&self.parts));
+        let id = self.id(Head { is_done: true, ..self.head() });
         let mut out = Vec::new();
         self.plan.wire.event_into("end", Some(&id), &events::end(reason), &mut out);
         self.close(out, closed);
@@ -182,8 +201,7 @@ impl StreamBody {
         } else {
             // An EventSource would come back for ever and meet the same fault: with this cursor
             // it is told to stop.
-            let head = Head { is_done: true, ..self.head() };
-            let id = cursor::to_bytes(head, positions(&self.parts));
+            let id = self.id(Head { is_done: true, ..self.head() });
             self.plan.wire.event_into("end", Some(&id), &events::end("fault"), &mut out);
         }
         self.close(out, Closed::Fault);
@@ -192,6 +210,11 @@ impl StreamBody {
     /// Ends the stream so that its client comes back.
     pub(super) fn rotate(&mut self, reason: Closed) {
         let mut out = Vec::new();
+        if self.stored.is_some() {
+            // The id of the last record may say less than was sent, this one does not.
+            let (id, data) = (self.id(self.head()), self.ping_data());
+            self.plan.wire.event_into("ping", Some(&id), &data, &mut out);
+        }
         self.plan.wire.retry_into(life::random_retry_ms(), &mut out);
         self.close(out, reason);
     }

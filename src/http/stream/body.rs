@@ -26,11 +26,11 @@ use super::pace::Pace;
 use super::params::{Batch, Format, Framing, Ids, OnGap};
 use super::source::Source;
 use super::start::{Span, end_of, gap_between};
+use super::stored::StoredIds;
 use super::tail::{LoadError, Loaded, Lookup, SharedLoad, Tail};
 use super::waits::{Receiver, Waits};
 use super::wire::Wire;
 use crate::base::ids::{Offset, PartitionId, TimestampMs, TopicId};
-use crate::base::limits::CURSOR_BYTES_MAX;
 use crate::engine::log::Isolation;
 use crate::http::record::cursor::Budget;
 
@@ -60,6 +60,15 @@ impl Part {
     pub(super) fn is_of(&self, topic: TopicId, partition: PartitionId) -> bool {
         self.tail.topic().id == topic && self.span.partition == partition
     }
+}
+
+/// Where a stream is, and how that changes.
+pub(super) struct Course {
+    pub(super) parts: Vec<Part>,
+    /// Lets partitions join and leave, if they can.
+    pub(super) source: Option<Box<dyn Source>>,
+    /// Its ids, if its cursor is too long to send.
+    pub(super) stored: Option<StoredIds>,
 }
 
 /// What a stream does, besides where it is.
@@ -96,6 +105,8 @@ pub(super) struct StreamBody {
     pub(super) parts: Vec<Part>,
     /// Lets partitions join and leave, if they can.
     pub(super) source: Option<Box<dyn Source>>,
+    /// Its ids, if its cursor is too long to send.
+    pub(super) stored: Option<StoredIds>,
     parts_open: usize,
     /// Partitions that may have something, in the order of their turns.
     pub(super) ready: VecDeque<usize>,
@@ -157,12 +168,12 @@ impl StreamBody {
     /// Makes the body; `opening` is its first frame.
     pub(super) fn new(
         permit: Permit,
-        parts: Vec<Part>,
-        source: Option<Box<dyn Source>>,
+        course: Course,
         plan: Plan,
         life: Life,
         opening: Bytes,
     ) -> Self {
+        let Course { parts, source, stored } = course;
         Self {
             permit,
             parts_open: parts.len(),
@@ -174,6 +185,7 @@ impl StreamBody {
             pace: Pace::of(plan.batch),
             parts,
             source,
+            stored,
             load: None,
             held: None,
             outgoing: [opening, Bytes::new()],
@@ -309,10 +321,20 @@ impl StreamBody {
             if let Some(pace) = &mut self.pace {
                 pace.restart();
             }
-            let (head, parts) = (self.head(), &self.parts);
-            self.outgoing = frame.finish(|scratch, out| {
-                cursor::write_into(head, positions(parts), scratch, out);
+            let head = self.head();
+            // A client that must acknowledge before it gets more needs an id that says it all.
+            let is_owed = self.source.as_ref().is_some_and(|source| source.allowance().is_some());
+            if let Some(stored) = self.stored.as_mut().filter(|stored| is_owed || stored.is_due()) {
+                stored.snapshot(head, &self.parts);
+            }
+            let (parts, stored) = (&self.parts, self.stored.as_ref());
+            self.outgoing = frame.finish(|scratch, out| match stored {
+                Some(stored) => out.extend_from_slice(stored.text()),
+                None => cursor::write_into(head, positions(parts), scratch, out),
             });
+            if let Some(stored) = &mut self.stored {
+                stored.sent(self.outgoing.iter().map(Bytes::len).sum());
+            }
             return Filled::Something;
         }
         if self.plan.budget.is_spent() {
@@ -465,22 +487,6 @@ impl StreamBody {
         }
         Turn::Event
     }
-}
-
-/// Checks that the cursor of a stream does not outgrow what proxies let pass.
-///
-/// # Errors
-/// The sentence that says by how much.
-pub(super) fn check_cursor(parts: &[Part]) -> Result<(), String> {
-    let bytes = cursor::bytes_max(positions(parts));
-    if bytes <= CURSOR_BYTES_MAX {
-        return Ok(());
-    }
-    let count = parts.len();
-    Err(format!(
-        "the cursor of {count} partitions would take {bytes} bytes of {CURSOR_BYTES_MAX}: select \
-         some with partitions="
-    ))
 }
 
 /// Where a stream is, as its cursor says it.

@@ -21,6 +21,8 @@ pub(super) enum GapReason {
     Truncated,
     /// The stream was too far behind and went on at the end, as its client wanted.
     Overflow,
+    /// The server does not keep the cursor any more.
+    Expired,
 }
 
 impl GapReason {
@@ -31,6 +33,7 @@ impl GapReason {
             Self::Deleted => "deleted",
             Self::Truncated => "truncated",
             Self::Overflow => "overflow",
+            Self::Expired => "expired",
         }
     }
 
@@ -76,6 +79,9 @@ impl Gap {
 
     /// The gap as a sentence.
     pub(super) fn sentence(&self) -> String {
+        if self.reason == GapReason::Expired {
+            return "the server does not keep the positions of the cursor any more".to_owned();
+        }
         let reason = self.reason.as_str();
         let topic = self.topic.as_ref().map_or("of the cursor", TopicName::as_str);
         let Some(partition) = self.partition else {

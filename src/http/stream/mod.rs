@@ -28,6 +28,7 @@ mod routes;
 mod source;
 mod sse;
 mod start;
+mod stored;
 mod tail;
 mod take;
 mod waits;
@@ -48,7 +49,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use self::body::{Ending, Part, Plan, StreamBody, check_cursor, places, positions};
+use self::body::{Course, Ending, Part, Plan, StreamBody, places, positions};
 use self::events::Fault;
 use self::filter::Filters;
 use self::life::Life;
@@ -56,6 +57,7 @@ use self::open_streams::{OpenStreams, Permit};
 use self::params::{Format, Overflow, Params, Refusals, Subscription, Until, negotiate};
 use self::source::{Source, TopicsSource};
 use self::start::Start;
+use self::stored::StoredIds;
 use self::tail::Tails;
 use self::wanted::Wanted;
 use self::wire::Wire;
@@ -187,9 +189,10 @@ impl Hub {
     async fn open(
         self: &Arc<Self>,
         ask: &Ask<'_>,
-        params: Params,
+        mut params: Params,
         wire: Wire,
     ) -> ApiResult<Option<Opened>> {
+        params.subscription.find_stored(&*self.engine.cursors);
         if params.subscription.is_done() {
             return Ok(None);
         }
@@ -205,7 +208,7 @@ impl Hub {
         let start = start::resolve(&self.engine, &wanted, subscription, self.cluster, now).await?;
         let plan = self.plan(&wanted, &params, &start, wire);
         let parts = self.parts(&permit, &start, &plan)?;
-        check_cursor(&parts).map_err(ApiError::bad_request)?;
+        let stored = self.stored(&parts, &plan).await?;
         for gap in &start.gaps {
             permit.count_gap(gap);
         }
@@ -215,7 +218,7 @@ impl Hub {
             let topics = Arc::clone(&self.engine.topics);
             Box::new(TopicsSource::new(wanted, topics, known, changes)) as Box<dyn Source>
         });
-        Ok(Some(self.begin(permit, parts, source, plan, (&start, subscription))))
+        Ok(Some(self.begin(permit, Course { parts, source, stored }, plan, (&start, subscription))))
     }
 
     fn plan(&self, wanted: &Wanted, params: &Params, start: &Start, wire: Wire) -> Plan {
@@ -255,19 +258,37 @@ impl Hub {
         start.spans.iter().map(part).collect()
     }
 
+    fn head(&self, plan: &Plan) -> Head {
+        let Plan { budget, isolation, .. } = *plan;
+        Head { is_done: false, cluster: self.cluster, budget, isolation }
+    }
+
+    /// The ids of a stream whose cursor is too long to send.
+    async fn stored(&self, parts: &[Part], plan: &Plan) -> ApiResult<Option<StoredIds>> {
+        if !StoredIds::are_needed(parts) {
+            return Ok(None);
+        }
+        let store = Arc::clone(&self.engine.cursors);
+        let opened = StoredIds::open(store, self.head(plan), parts).await;
+        let refuse = |error: crate::engine::cursors::CursorStoreError| {
+            ApiError::status(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+        };
+        opened.map(Some).map_err(refuse)
+    }
+
     fn begin(
         &self,
         permit: Permit,
-        parts: Vec<Part>,
-        source: Option<Box<dyn Source>>,
+        course: Course,
         plan: Plan,
         (start, subscription): (&Start, &Subscription),
     ) -> Opened {
         let stream_id = permit.id().to_owned();
-        let Plan { budget, isolation, .. } = plan;
-        let head = Head { is_done: false, cluster: self.cluster, budget, isolation };
-        let cursor = cursor::to_bytes(head, positions(&parts));
-        let opening = opening(&plan.wire, (&stream_id, &cursor), &parts, start);
+        let cursor = match &course.stored {
+            Some(stored) => stored.text().to_vec(),
+            None => cursor::to_bytes(self.head(&plan), positions(&course.parts)),
+        };
+        let opening = opening(&plan.wire, (&stream_id, &cursor), &course.parts, start);
         let wait_ms = plan.until.map(|at| at.saturating_sub(self.clock.now_ms()));
         let wait = wait_ms.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0);
         let life = Life::new(
@@ -276,7 +297,7 @@ impl Hub {
             wait.map(Duration::from_millis),
             &self.shutdown,
         );
-        let body = StreamBody::new(permit.opened(), parts, source, plan, life, opening);
+        let body = StreamBody::new(permit.opened(), course, plan, life, opening);
         Opened { body, stream_id, cursor, resumed: start.resumed.as_str() }
     }
 }

@@ -208,6 +208,8 @@ struct Resumption<'a> {
     /// Those of the incarnations that exist no more.
     dead: HashSet<u64>,
     named: &'a [Named],
+    /// Nobody knows any more what the cursor said.
+    is_lost: bool,
 }
 
 impl<'a> Resumption<'a> {
@@ -215,8 +217,9 @@ impl<'a> Resumption<'a> {
         let (cursor, named): (_, &[Named]) = match &subscription.resume {
             Some(Resume::Cursor(cursor)) => (Some(cursor), &[]),
             Some(Resume::Named(named)) => (None, named),
-            None => (None, &[]),
+            Some(Resume::Stored(_) | Resume::Lost) | None => (None, &[]),
         };
+        let is_lost = matches!(subscription.resume, Some(Resume::Stored(_) | Resume::Lost));
         let ours = cursor.filter(|cursor| cursor.head.cluster == cluster);
         let ours: HashMap<_, _> = ours
             .into_iter()
@@ -230,20 +233,21 @@ impl<'a> Resumption<'a> {
                 dead.remove(&topic.incarnation);
             }
         }
-        Self { cursor, ours, incarnations, dead, named }
+        Self { cursor, ours, incarnations, dead, named, is_lost }
     }
 
     /// Tells whether it continues anything.
     fn is_any(&self) -> bool {
-        self.cursor.is_some_and(|cursor| !cursor.positions.is_empty()) || !self.named.is_empty()
+        let is_cursor = self.cursor.is_some_and(|cursor| !cursor.positions.is_empty());
+        is_cursor || !self.named.is_empty() || self.is_lost
     }
 
     /// Topics of the cursor that do not exist any more, as gaps; a stream of one topic finds them
-    /// by its topic's being another one.
+    /// by its topic's being another one. Also a cursor that is not kept any more.
     fn lost(&self, is_single: bool) -> Option<Gap> {
-        let is_lost = !is_single && !self.dead.is_empty();
-        let reason = GapReason::Deleted;
-        is_lost.then_some(Gap {
+        let is_deleted = !is_single && !self.dead.is_empty();
+        let reason = if self.is_lost { GapReason::Expired } else { GapReason::Deleted };
+        (is_deleted || self.is_lost).then_some(Gap {
             topic: None,
             partition: None,
             requested: None,
@@ -286,7 +290,7 @@ fn wish_of_name(topic: &Topic, partition: PartitionId, named: &[Named]) -> Wish 
 fn isolation(subscription: &Subscription) -> Isolation {
     let of_cursor = match &subscription.resume {
         Some(Resume::Cursor(cursor)) => cursor.head.isolation,
-        Some(Resume::Named(_)) | None => Isolation::ReadCommitted,
+        _ => Isolation::ReadCommitted,
     };
     subscription.isolation.unwrap_or(of_cursor)
 }
@@ -295,7 +299,7 @@ fn isolation(subscription: &Subscription) -> Isolation {
 fn budget(subscription: &Subscription) -> Budget {
     let left = match &subscription.resume {
         Some(Resume::Cursor(Cursor { head, .. })) => head.budget,
-        Some(Resume::Named(_)) | None => Budget::default(),
+        _ => Budget::default(),
     };
     let least = |asked: Option<u64>, left: Option<u64>| {
         asked.map(|asked| left.map_or(asked, |left| left.min(asked)))

@@ -63,9 +63,10 @@ impl StreamBody {
                 part.span.next = entry.offset + 1;
             }
             self.plan.budget = before.after(chunk.data_slice(taken).len());
-            let (head, parts) = (self.head(), &self.parts);
-            let has_fitted = frame.push_record(chunk, taken, |scratch, out| {
-                cursor::write_into(head, positions(parts), scratch, out);
+            let (head, parts, stored) = (self.head(), &self.parts, self.stored.as_ref());
+            let has_fitted = frame.push_record(chunk, taken, |scratch, out| match stored {
+                Some(stored) => out.extend_from_slice(stored.text()),
+                None => cursor::write_into(head, positions(parts), scratch, out),
             });
             if !has_fitted {
                 self.plan.budget = before;

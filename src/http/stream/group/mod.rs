@@ -14,7 +14,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use self::params::GroupParams;
 use self::source::MemberSource;
-use super::body::{Ending, Plan};
+use super::body::{Course, Ending, Plan};
 use super::open_streams::Permit;
 use super::params::{Format, Refusals, Resume, Subscription, negotiate};
 use super::start::{Resumed, Start};
@@ -60,9 +60,10 @@ impl Hub {
         self: &std::sync::Arc<Self>,
         consumers: &Consumers,
         (group, ask): (&str, &Ask<'_>),
-        params: GroupParams,
+        mut params: GroupParams,
         wire: Wire,
     ) -> ApiResult<Response> {
+        params.stream.subscription.find_stored(&*self.engine.cursors);
         let subscription = &params.stream.subscription;
         if subscription.is_done() {
             let no_store = [(header::CACHE_CONTROL, "no-store")];
@@ -98,7 +99,8 @@ impl Hub {
             ending: Ending::Never,
         };
         let source = Some(Box::new(source) as Box<dyn super::source::Source>);
-        let opened = self.begin(permit, Vec::new(), source, plan, (&start, subscription));
+        let course = Course { parts: Vec::new(), source, stored: None };
+        let opened = self.begin(permit, course, plan, (&start, subscription));
         let mut response = opened.answer(&wire);
         if let Ok(value) = HeaderValue::from_str(&name) {
             response.headers_mut().insert(HeaderName::from_static("stream-member"), value);
@@ -119,7 +121,8 @@ impl Hub {
                     Some((TopicPartition::new(topic, named.partition), next))
                 })
                 .collect(),
-            None => Vec::new(),
+            // What is committed counts.
+            Some(Resume::Stored(_) | Resume::Lost) | None => Vec::new(),
         }
     }
 }

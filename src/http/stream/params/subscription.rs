@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::super::cursor::{self, Cursor};
+use super::super::cursor::Cursor;
 use super::Setting;
 use crate::base::ids::{Offset, PartitionId, TimestampMs};
+use crate::engine::Cursors;
+use crate::engine::cursors::SnapshotKey;
 use crate::engine::log::Isolation;
 use crate::http::error::{ApiError, ApiResult};
+use crate::http::record::stored::{self, Written};
 use crate::http::time::parse_rfc3339_ms;
 
 /// What `from` may be.
@@ -59,6 +62,10 @@ pub(in super::super) struct Named {
 pub(in super::super) enum Resume {
     /// By a cursor that a stream sent.
     Cursor(Cursor),
+    /// By a cursor that the server keeps, and that was not looked up yet.
+    Stored(SnapshotKey),
+    /// By a cursor that the server does not keep any more.
+    Lost,
     /// By positions that the client wrote.
     Named(Vec<Named>),
 }
@@ -243,13 +250,23 @@ impl Subscription {
                 self.resume = Some(Resume::Named(named));
             }
             _ => {
-                let cursor = cursor::read(value).map_err(|error| {
+                let written = stored::read(value).map_err(|error| {
                     ApiError::bad_request(format!("{name} '{value}' is not a cursor: {error}"))
                 })?;
-                self.resume = Some(Resume::Cursor(cursor));
+                self.resume = Some(match written {
+                    Written::Whole(cursor) => Resume::Cursor(cursor),
+                    Written::Stored(key) => Resume::Stored(key),
+                });
             }
         }
         Ok(())
+    }
+
+    /// Finds the cursor that the server keeps, if the client sent the name of one.
+    pub(in super::super) fn find_stored(&mut self, store: &dyn Cursors) {
+        if let Some(Resume::Stored(key)) = self.resume {
+            self.resume = Some(stored::find(store, key).map_or(Resume::Lost, Resume::Cursor));
+        }
     }
 
     /// Tells whether the client asks to continue a stream that came to its end.
