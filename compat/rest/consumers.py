@@ -12,7 +12,7 @@ from hydrant import fresh
 @case
 def instance_lives_and_dies():
     with Consumer() as consumer:
-        equal(consumer.ask("GET", "subscription"), {"topics": []}, "no subscription yet")
+        equal(consumer.ask("GET", "subscription")["topics"], [], "no subscription yet")
         fails("POST", f"/consumers/{consumer.group}", 409, 40902, {"name": consumer.name})
         ask("POST", f"/consumers/{fresh('other')}", {"name": consumer.name})
     for method, path, body in (
@@ -50,7 +50,7 @@ def address_is_that_of_the_caller():
     equal(made["base_uri"].startswith("https://public.example"), True, f"address {made['base_uri']}")
     made = ask("POST", group, {"name": "c d/ü"})
     tail = made["base_uri"].removeprefix(ROOT)
-    equal(ask("GET", f"{tail}/subscription"), {"topics": []}, "an address with escapes works")
+    equal(ask("GET", f"{tail}/subscription")["topics"], [], "an address with escapes works")
 
 
 @case
@@ -58,11 +58,11 @@ def subscription_is_replaced_and_dropped():
     one, two = make_topic(1), make_topic(1)
     with Consumer() as consumer:
         consumer.subscribe(one)
-        equal(consumer.ask("GET", "subscription"), {"topics": [one]})
+        equal(consumer.ask("GET", "subscription")["topics"], [one])
         consumer.subscribe(two, one)
         equal(sorted(consumer.ask("GET", "subscription")["topics"]), sorted([one, two]))
         consumer.ask("DELETE", "subscription", status=204)
-        equal(consumer.ask("GET", "subscription"), {"topics": []})
+        equal(consumer.ask("GET", "subscription")["topics"], [])
         fails("GET", f"{consumer.path}/records", 409, 40903, accept=EMBEDDED["json"])
         consumer.assign(one, 0)
         equal(consumer.ask("GET", "assignments"), names(one, 0), "assigned after the subscription was dropped")
@@ -99,7 +99,7 @@ def subscription_and_assignment_exclude_each_other():
         fails("POST", f"{consumer.path}/assignments", 409, 40903, names(topic, 0))
         for wrong in ({}, {"topics": 7}, {"topic_pattern": "["}):
             fails("POST", f"{consumer.path}/subscription", (400, 409, 422), (400, 40903, 422), wrong)
-        equal(consumer.ask("GET", "subscription"), {"topics": [topic]}, "subscription after refused ones")
+        equal(consumer.ask("GET", "subscription")["topics"], [topic], "subscription after refused ones")
 
 
 @case

@@ -58,6 +58,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(v2::consumers::assign, v2::consumers::assignment))
         .routes(routes!(v2::records::poll))
         .routes(routes!(v2::offsets::commit, v2::offsets::committed))
+        .routes(routes!(v2::offsets::query_committed))
         .routes(routes!(v2::offsets::seek))
         .routes(routes!(v2::offsets::seek_to_beginning))
         .routes(routes!(v2::offsets::seek_to_end))

@@ -1,5 +1,7 @@
 //! Consumer instances: create, delete, subscribe, assign.
 
+use std::collections::BTreeMap;
+
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -8,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::instance_path::InstancePath;
 use crate::base::ids::{GroupId, PartitionId, TopicName, TopicPartition};
 use crate::consumers::{Assignor, Format, NewInstance, OffsetReset, OnDecodeError, Subscribe};
-use crate::engine::instances::InstanceKey;
 use crate::engine::log::Isolation;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
 use crate::http::link;
@@ -81,12 +83,15 @@ pub struct Subscription {
     pub topic_pattern: Option<String>,
 }
 
-/// Topics subscribed to; for a pattern those it matches now.
+/// Topics subscribed to, and what the instance has of its topics now.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SubscribedTopics {
-    /// Names of topics.
+    /// Names of topics; for a pattern those it matches now.
     #[schema(example = json!(["orders"]))]
     pub topics: Vec<String>,
+    /// The partitions that the instance has now: an object a topic, with the topic as its name.
+    #[schema(example = json!([{"orders": [0, 1]}]))]
+    pub partitions: Vec<BTreeMap<String, Vec<PartitionId>>>,
 }
 
 /// A partition by topic and number.
@@ -106,11 +111,6 @@ pub struct PartitionName {
 pub struct Partitions {
     /// The partitions.
     pub partitions: Vec<PartitionName>,
-}
-
-/// The key of the instance in a path.
-pub(super) fn instance_key((group, name): (String, String)) -> InstanceKey {
-    InstanceKey { group: GroupId::from(group.as_str()), name }
 }
 
 /// Checks the name of a partition that a client wrote.
@@ -269,10 +269,7 @@ fn number<T: std::str::FromStr>(name: &str, value: &Value) -> ApiResult<T> {
 #[utoipa::path(
     delete, path = "/consumers/{group}/instances/{instance}", tag = "consumers",
     operation_id = "deleteConsumer",
-    params(
-        ("group" = String, Path, description = "Name of the group", example = "billing"),
-        ("instance" = String, Path, description = "Name of the instance", example = "c1"),
-    ),
+    params(InstancePath),
     responses(
         (status = 204, description = "The instance is gone"),
         (status = 404, body = ErrorBody, description = "40403: no such instance",
@@ -281,9 +278,9 @@ fn number<T: std::str::FromStr>(name: &str, value: &Value) -> ApiResult<T> {
 )]
 pub async fn delete(
     State(state): State<AppState>,
-    Path(path): Path<(String, String)>,
+    Path(path): Path<InstancePath>,
 ) -> ApiResult<Response> {
-    state.consumers.delete(&instance_key(path)).await?;
+    state.consumers.delete(&path.key()).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -291,10 +288,7 @@ pub async fn delete(
 #[utoipa::path(
     post, path = "/consumers/{group}/instances/{instance}/subscription", tag = "consumers",
     operation_id = "subscribe",
-    params(
-        ("group" = String, Path, description = "Name of the group", example = "billing"),
-        ("instance" = String, Path, description = "Name of the instance", example = "c1"),
-    ),
+    params(InstancePath),
     request_body(content(
         (Subscription = "application/vnd.kafka.v2+json"), (Subscription = "application/json"),
     )),
@@ -309,7 +303,7 @@ pub async fn delete(
 )]
 pub async fn subscribe(
     State(state): State<AppState>,
-    Path(path): Path<(String, String)>,
+    Path(path): Path<InstancePath>,
     headers: HeaderMap,
     request: Body,
 ) -> ApiResult<Response> {
@@ -323,7 +317,7 @@ pub async fn subscribe(
         (Some(topics), None) => Subscribe::Topics(topics),
         (None, Some(pattern)) => Subscribe::Pattern(pattern),
     };
-    state.consumers.subscribe(&instance_key(path), topics).await?;
+    state.consumers.subscribe(&path.key(), topics).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -331,10 +325,7 @@ pub async fn subscribe(
 #[utoipa::path(
     get, path = "/consumers/{group}/instances/{instance}/subscription", tag = "consumers",
     operation_id = "getSubscription",
-    params(
-        ("group" = String, Path, description = "Name of the group", example = "billing"),
-        ("instance" = String, Path, description = "Name of the instance", example = "c1"),
-    ),
+    params(InstancePath),
     responses(
         (status = 200, body = SubscribedTopics, content_type = "application/vnd.kafka.v2+json"),
         (status = 404, body = ErrorBody, content_type = "application/vnd.kafka.v2+json"),
@@ -342,22 +333,25 @@ pub async fn subscribe(
 )]
 pub async fn subscription(
     State(state): State<AppState>,
-    Path(path): Path<(String, String)>,
+    Path(path): Path<InstancePath>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    let topics = state.consumers.subscription(&instance_key(path))?;
+    let key = path.key();
+    let topics = state.consumers.subscription(&key)?;
+    let mut assigned: BTreeMap<String, Vec<PartitionId>> = BTreeMap::new();
+    for held in state.consumers.assignment(&key).await? {
+        assigned.entry(held.topic.to_string()).or_default().push(held.partition);
+    }
+    let partitions = assigned.into_iter().map(|held| BTreeMap::from([held])).collect();
     let topics = topics.iter().map(ToString::to_string).collect();
-    super::json(&headers, &SubscribedTopics { topics })
+    super::json(&headers, &SubscribedTopics { topics, partitions })
 }
 
 /// Unsubscribes from everything; partitions that were assigned by hand are given up too.
 #[utoipa::path(
     delete, path = "/consumers/{group}/instances/{instance}/subscription", tag = "consumers",
     operation_id = "unsubscribe",
-    params(
-        ("group" = String, Path, description = "Name of the group", example = "billing"),
-        ("instance" = String, Path, description = "Name of the instance", example = "c1"),
-    ),
+    params(InstancePath),
     responses(
         (status = 204, description = "Unsubscribed"),
         (status = 404, body = ErrorBody, content_type = "application/vnd.kafka.v2+json"),
@@ -365,9 +359,9 @@ pub async fn subscription(
 )]
 pub async fn unsubscribe(
     State(state): State<AppState>,
-    Path(path): Path<(String, String)>,
+    Path(path): Path<InstancePath>,
 ) -> ApiResult<Response> {
-    state.consumers.unsubscribe(&instance_key(path)).await?;
+    state.consumers.unsubscribe(&path.key()).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -375,10 +369,7 @@ pub async fn unsubscribe(
 #[utoipa::path(
     post, path = "/consumers/{group}/instances/{instance}/assignments", tag = "consumers",
     operation_id = "assign",
-    params(
-        ("group" = String, Path, description = "Name of the group", example = "billing"),
-        ("instance" = String, Path, description = "Name of the instance", example = "c1"),
-    ),
+    params(InstancePath),
     request_body(content(
         (Partitions = "application/vnd.kafka.v2+json"), (Partitions = "application/json"),
     )),
@@ -391,7 +382,7 @@ pub async fn unsubscribe(
 )]
 pub async fn assign(
     State(state): State<AppState>,
-    Path(path): Path<(String, String)>,
+    Path(path): Path<InstancePath>,
     headers: HeaderMap,
     request: Body,
 ) -> ApiResult<Response> {
@@ -399,7 +390,7 @@ pub async fn assign(
     let bytes = body::read(&state.bodies, request).await?;
     let wanted: Partitions = body::parse(&bytes)?;
     let partitions = topic_partitions(&wanted.partitions)?;
-    state.consumers.assign(&instance_key(path), partitions).await?;
+    state.consumers.assign(&path.key(), partitions).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -407,10 +398,7 @@ pub async fn assign(
 #[utoipa::path(
     get, path = "/consumers/{group}/instances/{instance}/assignments", tag = "consumers",
     operation_id = "getAssignment",
-    params(
-        ("group" = String, Path, description = "Name of the group", example = "billing"),
-        ("instance" = String, Path, description = "Name of the instance", example = "c1"),
-    ),
+    params(InstancePath),
     responses(
         (status = 200, body = Partitions, content_type = "application/vnd.kafka.v2+json"),
         (status = 404, body = ErrorBody, content_type = "application/vnd.kafka.v2+json"),
@@ -418,9 +406,9 @@ pub async fn assign(
 )]
 pub async fn assignment(
     State(state): State<AppState>,
-    Path(path): Path<(String, String)>,
+    Path(path): Path<InstancePath>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    let partitions = state.consumers.assignment(&instance_key(path)).await?;
+    let partitions = state.consumers.assignment(&path.key()).await?;
     super::json(&headers, &partition_names(partitions))
 }

@@ -6,6 +6,7 @@
 pub mod brokers;
 pub mod consumers;
 pub mod encode;
+pub mod instance_path;
 pub mod offsets;
 pub mod partitions;
 pub mod produce;

@@ -7,7 +7,8 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::consumers::{Partitions, instance_key, topic_partition, topic_partitions};
+use super::consumers::{Partitions, topic_partition, topic_partitions};
+use super::instance_path::InstancePath;
 use crate::base::ids::{Offset, PartitionId, TopicPartition};
 use crate::consumers::OffsetCommit;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
@@ -78,8 +79,7 @@ pub struct Seek {
     post, path = "/consumers/{group}/instances/{instance}/offsets", tag = "consumers",
     operation_id = "commitOffsets",
     params(
-        ("group" = String, Path, description = "Name of the group", example = "billing"),
-        ("instance" = String, Path, description = "Name of the instance", example = "c1"),
+        InstancePath,
         ("async" = Option<bool>, Query, description = "true answers before the commit is done"),
     ),
     request_body(content(
@@ -96,7 +96,7 @@ pub struct Seek {
 )]
 pub async fn commit(
     State(state): State<AppState>,
-    Path(path): Path<(String, String)>,
+    Path(path): Path<InstancePath>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     request: Body,
@@ -104,7 +104,7 @@ pub async fn commit(
     media::content(&headers)?;
     let bytes = body::read(&state.bodies, request).await?;
     let body: CommitBody = body::parse_optional(&bytes)?;
-    let key = instance_key(path);
+    let key = path.key();
     state.consumers.describe(&key)?;
     let offsets = body.offsets.map(|offsets| commits(&state, offsets)).transpose()?;
     if query::find(query.as_deref(), "async")?.as_deref() == Some("true") {
@@ -143,8 +143,7 @@ fn commits(state: &AppState, offsets: Vec<PartitionOffset>) -> ApiResult<Vec<Off
     get, path = "/consumers/{group}/instances/{instance}/offsets", tag = "consumers",
     operation_id = "getCommittedOffsets",
     params(
-        ("group" = String, Path, description = "Name of the group", example = "billing"),
-        ("instance" = String, Path, description = "Name of the instance", example = "c1"),
+        InstancePath,
         ("topic" = Option<String>, Query, description = "Topic of the partition asked for"),
         ("partition" = Option<i32>, Query, description = "Partition asked for"),
     ),
@@ -159,19 +158,67 @@ fn commits(state: &AppState, offsets: Vec<PartitionOffset>) -> ApiResult<Vec<Off
 )]
 pub async fn committed(
     State(state): State<AppState>,
-    Path(path): Path<(String, String)>,
+    Path(path): Path<InstancePath>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     request: Body,
 ) -> ApiResult<Response> {
     let bytes = body::read(&state.bodies, request).await?;
-    let asked = if bytes.iter().all(u8::is_ascii_whitespace) {
-        asked_in_query(query.as_deref())?
-    } else {
-        let body: Partitions = body::parse(&bytes)?;
-        Some(topic_partitions(&body.partitions)?)
+    let asked = match asked_in_body(&bytes)? {
+        None => asked_in_query(query.as_deref())?,
+        named => named,
     };
-    let found = state.consumers.committed(&instance_key(path), asked).await?;
+    answer_committed(&state, &path, &headers, asked).await
+}
+
+/// Reads committed offsets of the partitions named in the body, for clients that cannot send a
+/// body with a GET; without a body of all that are assigned.
+#[utoipa::path(
+    post, path = "/consumers/{group}/instances/{instance}/offsets/query", tag = "consumers",
+    operation_id = "queryCommittedOffsets",
+    params(InstancePath),
+    request_body(content(
+        (Partitions = "application/vnd.kafka.v2+json"), (Partitions = "application/json"),
+    )),
+    responses(
+        (status = 200, body = Offsets, description = "Partitions without a committed offset are left out",
+            content_type = "application/vnd.kafka.v2+json"),
+        (status = 400, body = ErrorBody, content_type = "application/vnd.kafka.v2+json"),
+        (status = 404, body = ErrorBody, description = "40403: no such instance",
+            content_type = "application/vnd.kafka.v2+json"),
+        (status = 415, body = ErrorBody, content_type = "application/vnd.kafka.v2+json"),
+        (status = 422, body = ErrorBody, description = "A topic's name is not valid",
+            content_type = "application/vnd.kafka.v2+json"),
+    )
+)]
+pub async fn query_committed(
+    State(state): State<AppState>,
+    Path(path): Path<InstancePath>,
+    headers: HeaderMap,
+    request: Body,
+) -> ApiResult<Response> {
+    media::content(&headers)?;
+    let bytes = body::read(&state.bodies, request).await?;
+    let asked = asked_in_body(&bytes)?;
+    answer_committed(&state, &path, &headers, asked).await
+}
+
+/// The partitions that a body names; none if it is empty.
+fn asked_in_body(bytes: &[u8]) -> ApiResult<Option<Vec<TopicPartition>>> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(None);
+    }
+    let body: Partitions = body::parse(bytes)?;
+    Ok(Some(topic_partitions(&body.partitions)?))
+}
+
+async fn answer_committed(
+    state: &AppState,
+    path: &InstancePath,
+    headers: &HeaderMap,
+    asked: Option<Vec<TopicPartition>>,
+) -> ApiResult<Response> {
+    let found = state.consumers.committed(&path.key(), asked).await?;
     let offset =
         |(partition, committed): (TopicPartition, crate::engine::groups::CommittedOffset)| {
             PartitionOffset {
@@ -181,7 +228,7 @@ pub async fn committed(
                 metadata: Some(committed.metadata),
             }
         };
-    super::json(&headers, &Offsets { offsets: found.into_iter().map(offset).collect() })
+    super::json(headers, &Offsets { offsets: found.into_iter().map(offset).collect() })
 }
 
 fn asked_in_query(query: Option<&str>) -> ApiResult<Option<Vec<TopicPartition>>> {
@@ -198,10 +245,7 @@ fn asked_in_query(query: Option<&str>) -> ApiResult<Option<Vec<TopicPartition>>>
 #[utoipa::path(
     post, path = "/consumers/{group}/instances/{instance}/positions", tag = "consumers",
     operation_id = "seek",
-    params(
-        ("group" = String, Path, description = "Name of the group", example = "billing"),
-        ("instance" = String, Path, description = "Name of the instance", example = "c1"),
-    ),
+    params(InstancePath),
     request_body(content(
         (Seek = "application/vnd.kafka.v2+json"), (Seek = "application/json"),
     )),
@@ -215,7 +259,7 @@ fn asked_in_query(query: Option<&str>) -> ApiResult<Option<Vec<TopicPartition>>>
 )]
 pub async fn seek(
     State(state): State<AppState>,
-    Path(path): Path<(String, String)>,
+    Path(path): Path<InstancePath>,
     headers: HeaderMap,
     request: Body,
 ) -> ApiResult<Response> {
@@ -234,7 +278,7 @@ pub async fn seek(
         })?;
         times.push((topic_partition(&wanted.topic, wanted.partition)?, at));
     }
-    let key = instance_key(path);
+    let key = path.key();
     state.consumers.describe(&key)?;
     if !offsets.is_empty() {
         state.consumers.seek(&key, offsets).await?;
@@ -249,10 +293,7 @@ pub async fn seek(
 #[utoipa::path(
     post, path = "/consumers/{group}/instances/{instance}/positions/beginning",
     tag = "consumers", operation_id = "seekToBeginning",
-    params(
-        ("group" = String, Path, description = "Name of the group", example = "billing"),
-        ("instance" = String, Path, description = "Name of the instance", example = "c1"),
-    ),
+    params(InstancePath),
     request_body(content(
         (Partitions = "application/vnd.kafka.v2+json"), (Partitions = "application/json"),
     )),
@@ -265,12 +306,12 @@ pub async fn seek(
 )]
 pub async fn seek_to_beginning(
     State(state): State<AppState>,
-    Path(path): Path<(String, String)>,
+    Path(path): Path<InstancePath>,
     headers: HeaderMap,
     request: Body,
 ) -> ApiResult<Response> {
     let partitions = partitions_of(&state, &headers, request).await?;
-    state.consumers.seek_to_beginning(&instance_key(path), partitions).await?;
+    state.consumers.seek_to_beginning(&path.key(), partitions).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -278,10 +319,7 @@ pub async fn seek_to_beginning(
 #[utoipa::path(
     post, path = "/consumers/{group}/instances/{instance}/positions/end",
     tag = "consumers", operation_id = "seekToEnd",
-    params(
-        ("group" = String, Path, description = "Name of the group", example = "billing"),
-        ("instance" = String, Path, description = "Name of the instance", example = "c1"),
-    ),
+    params(InstancePath),
     request_body(content(
         (Partitions = "application/vnd.kafka.v2+json"), (Partitions = "application/json"),
     )),
@@ -294,12 +332,12 @@ pub async fn seek_to_beginning(
 )]
 pub async fn seek_to_end(
     State(state): State<AppState>,
-    Path(path): Path<(String, String)>,
+    Path(path): Path<InstancePath>,
     headers: HeaderMap,
     request: Body,
 ) -> ApiResult<Response> {
     let partitions = partitions_of(&state, &headers, request).await?;
-    state.consumers.seek_to_end(&instance_key(path), partitions).await?;
+    state.consumers.seek_to_end(&path.key(), partitions).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

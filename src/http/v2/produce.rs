@@ -109,6 +109,8 @@ pub struct ProducedOffset {
             content_type = "application/vnd.kafka.v2+json"),
         (status = 400, body = ErrorBody, description = "Malformed JSON, or a key or value that is not in the format",
             content_type = "application/vnd.kafka.v2+json"),
+        (status = 403, body = ProduceAnswer, description = "40301 in an entry: the broker's own topics cannot be written to",
+            content_type = "application/vnd.kafka.v2+json"),
         (status = 404, body = ErrorBody, description = "40401: no such topic",
             content_type = "application/vnd.kafka.v2+json"),
         (status = 409, body = ErrorBody, description = "A request with the idempotency key is being worked on",
@@ -158,6 +160,8 @@ pub async fn to_topic(
     responses(
         (status = 200, body = ProduceAnswer, content_type = "application/vnd.kafka.v2+json"),
         (status = 400, body = ErrorBody, content_type = "application/vnd.kafka.v2+json"),
+        (status = 403, body = ProduceAnswer, description = "40301 in an entry: the broker's own topics cannot be written to",
+            content_type = "application/vnd.kafka.v2+json"),
         (status = 404, body = ErrorBody, description = "40401: no such topic, 40402: no such partition",
             content_type = "application/vnd.kafka.v2+json"),
         (status = 409, body = ErrorBody, description = "A request with the idempotency key is being worked on",
@@ -263,6 +267,16 @@ fn record_code(error: &ApiError) -> u32 {
     if error.status == StatusCode::PAYLOAD_TOO_LARGE { KAFKA_ERROR } else { error.code }
 }
 
+/// The status of an answer. A record's own error does not make the request fail, except for what
+/// the client may not do: 401 and 403 are the status of the whole answer.
+fn status_of(outcomes: &[Outcome]) -> StatusCode {
+    let errors = || outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+    [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN]
+        .into_iter()
+        .find(|status| errors().any(|error| error.status == *status))
+        .unwrap_or(StatusCode::OK)
+}
+
 pub(super) fn answer(outcomes: &[Outcome]) -> ApiResult<Answer> {
     let mut out = Vec::with_capacity(64 + outcomes.len() * 64);
     out.extend_from_slice(b"{\"offsets\":[");
@@ -288,5 +302,5 @@ pub(super) fn answer(outcomes: &[Outcome]) -> ApiResult<Answer> {
         }
     }
     out.extend_from_slice(b"],\"key_schema_id\":null,\"value_schema_id\":null}");
-    Ok(Answer::new(StatusCode::OK, media::KAFKA_V2_JSON, out))
+    Ok(Answer::new(status_of(outcomes), media::KAFKA_V2_JSON, out))
 }

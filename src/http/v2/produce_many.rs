@@ -60,6 +60,8 @@ pub struct ProduceRecordTo {
         (status = 200, body = ProduceAnswer, description = "One entry a record, errors included",
             content_type = "application/vnd.kafka.v2+json"),
         (status = 400, body = ErrorBody, content_type = "application/vnd.kafka.v2+json"),
+        (status = 403, body = ProduceAnswer, description = "40301 in an entry: the broker's own topics cannot be written to",
+            content_type = "application/vnd.kafka.v2+json"),
         (status = 404, body = ErrorBody, description = "40401: no such topic",
             content_type = "application/vnd.kafka.v2+json"),
         (status = 409, body = ErrorBody, description = "A request with the idempotency key is being worked on",

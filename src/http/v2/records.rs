@@ -8,8 +8,8 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::consumers::instance_key;
 use super::encode::array_into;
+use super::instance_path::InstancePath;
 use super::produce::RecordHeader;
 use crate::consumers::{Delivery, Format, PollRequest};
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
@@ -52,8 +52,7 @@ pub struct ConsumedRecord {
     get, path = "/consumers/{group}/instances/{instance}/records", tag = "consumers",
     operation_id = "readRecords",
     params(
-        ("group" = String, Path, description = "Name of the group", example = "billing"),
-        ("instance" = String, Path, description = "Name of the instance", example = "c1"),
+        InstancePath,
         ("timeout" = Option<u64>, Query, description = "Longest wait for a first record, in ms"),
         ("max_bytes" = Option<usize>, Query, description = "Bytes of keys, values and headers at most; a larger record comes alone"),
     ),
@@ -75,12 +74,12 @@ pub struct ConsumedRecord {
 )]
 pub async fn poll(
     State(state): State<AppState>,
-    Path(path): Path<(String, String)>,
+    Path(path): Path<InstancePath>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let accepted = media::accepted(&headers)?;
-    let key = instance_key(path);
+    let key = path.key();
     let format = state.consumers.describe(&key)?.settings.format;
     let served = embedded(format);
     if matches!(accepted, Media::Embedded(wanted) if wanted != served)
