@@ -13,6 +13,8 @@ use super::PATIENCE;
 pub(crate) struct Http {
     address: SocketAddr,
     stream: BufReader<TcpStream>,
+    /// The answer to come tells of a body that does not come.
+    is_head: bool,
 }
 
 /// A whole answer.
@@ -57,13 +59,17 @@ impl Http {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { address, stream: BufReader::new(stream) })
+        Ok(Self { address, stream: BufReader::new(stream), is_head: false })
     }
 
     /// Takes over a connection.
     pub(crate) fn adopt(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { address: stream.peer_addr().unwrap(), stream: BufReader::new(stream) }
+        Self {
+            address: stream.peer_addr().unwrap(),
+            stream: BufReader::new(stream),
+            is_head: false,
+        }
     }
 
     /// Another connection to the same server.
@@ -116,6 +122,7 @@ impl Http {
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(body);
+        self.is_head = method == "HEAD";
         self.write(&bytes)
     }
 
@@ -137,6 +144,9 @@ impl Http {
     pub(crate) fn answer(&mut self) -> io::Result<Answer> {
         let (status, headers) = self.read_head()?;
         let mut body = Vec::new();
+        if std::mem::take(&mut self.is_head) {
+            return Ok(Answer { status, headers, body });
+        }
         if find(&headers, "transfer-encoding") == Some("chunked") {
             Chunked::new(&mut self.stream).read_to_end(&mut body)?;
         } else if let Some(length) = find(&headers, "content-length") {

@@ -25,6 +25,11 @@ pub(crate) type Names = Vec<(String, String)>;
 /// Runs the rows of `data`, whose bodies are plain JSON unless they say otherwise; panics with
 /// every row that failed.
 pub(crate) fn run(http: &mut Http, data: &str, names: &[(&str, &str)]) {
+    run_as("application/json", http, data, names);
+}
+
+/// The same for bodies that have another media type unless they say otherwise.
+pub(crate) fn run_as(usual: &str, http: &mut Http, data: &str, names: &[(&str, &str)]) {
     let mut text = data.to_owned();
     for (name, value) in names {
         text = text.replace(&format!("{{{name}}}"), value);
@@ -32,9 +37,9 @@ pub(crate) fn run(http: &mut Http, data: &str, names: &[(&str, &str)]) {
     let mut rows: Vec<Map<String, Value>> = serde_json::from_str(&text).unwrap();
     assert!(!rows.is_empty());
     let mut names = Names::new();
-    let plain = Value::from("application/json");
+    let usual = Value::from(usual);
     for row in &mut rows {
-        row.entry("type").or_insert_with(|| plain.clone());
+        row.entry("type").or_insert_with(|| usual.clone());
     }
     let failures: Vec<String> =
         rows.iter().filter_map(|row| check(http, row, &mut names).err()).collect();

@@ -82,19 +82,20 @@ pub async fn poll(
     let key = path.key();
     let format = state.consumers.describe(&key)?.settings.format;
     let served = embedded(format);
-    if matches!(accepted, Media::Embedded(wanted) if wanted != served)
-        && !media::allows(&headers, served)
-    {
-        let message = format!("accept differs from the instance's format '{}'", format.as_str());
-        return Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, 40601, message));
-    }
-    let request = PollRequest {
-        timeout: positive(query.as_deref(), "timeout")?.map(Duration::from_millis),
-        bytes_max: positive(query.as_deref(), "max_bytes")?
-            .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-    };
     let content_type = served.media_type();
     let answered = async {
+        if matches!(accepted, Media::Embedded(wanted) if wanted != served)
+            && !media::allows(&headers, served)
+        {
+            let message =
+                format!("accept differs from the instance's format '{}'", format.as_str());
+            return Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, 40601, message));
+        }
+        let request = PollRequest {
+            timeout: positive(query.as_deref(), "timeout")?.map(Duration::from_millis),
+            bytes_max: positive(query.as_deref(), "max_bytes")?
+                .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        };
         let delivery = state.consumers.poll(&key, request).await?;
         let mut body = Vec::with_capacity(guess(&delivery, format));
         let on_error = delivery.settings().on_decode_error;
