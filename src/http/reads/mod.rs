@@ -111,7 +111,7 @@ pub(super) struct RecordEnvelope {
     #[schema(example = "create")]
     pub(super) timestamp_type: String,
     /// Its key: JSON, text, or base64 as `key_encoding` says.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = serde_json::Value, required = false)]
     pub(super) key: Option<serde_json::Value>,
     /// `base64`, if the key is that.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,7 +120,7 @@ pub(super) struct RecordEnvelope {
     #[schema(example = json!([["source", "web"]]))]
     pub(super) headers: Vec<Vec<Option<String>>>,
     /// Its value: JSON, text, or base64 as `value_encoding` says; null for a tombstone.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = serde_json::Value, required = false)]
     pub(super) value: Option<serde_json::Value>,
     /// `base64`, if the value is that.
     #[serde(skip_serializing_if = "Option::is_none")]

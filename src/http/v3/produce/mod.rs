@@ -122,6 +122,16 @@ pub struct ProducedRecordV3 {
     pub value: Option<ProducedDataV3>,
 }
 
+/// What became of one record of a stream.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum StreamedRecordV3 {
+    /// It was produced.
+    Produced(Box<ProducedRecordV3>),
+    /// It was not.
+    Refused(ErrorBody),
+}
+
 /// A record of a batch, with an id.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ProduceBatchEntryV3 {
@@ -192,7 +202,7 @@ pub struct ProduceBatchAnswerV3 {
         "value": {"type": "JSON", "data": {"amount": 12.5}},
     })))),
     responses(
-        (status = 200, body = ProducedRecordV3, description = "One object a record, errors included"),
+        (status = 200, body = StreamedRecordV3, description = "One object a record, errors included"),
         (status = 400, body = ErrorBody, description = "A charset or an acks that is not known"),
         (status = 404, body = ErrorBody, description = "404: no such cluster, 40401: no such topic"),
         (status = 406, body = ErrorBody),
