@@ -89,6 +89,8 @@ struct Params {
             headers(("Stream-Cursor" = String, description = "The cursor of the answer"))),
         (status = 400, body = ErrorBody, description = "A parameter or the cursor is not valid",
             content_type = "application/vnd.kafka.v2+json"),
+        (status = 422, body = ErrorBody, content_type = "application/vnd.kafka.v2+json",
+            description = "A name of a topic, a pattern or a name of a member that cannot be"),
         (status = 409, body = ErrorBody, content_type = "application/vnd.kafka.v2+json",
             description = "40902: the member has a live stream, or is a consumer instance"),
         (status = 429, body = ErrorBody, description = "Too many members",

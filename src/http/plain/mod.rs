@@ -118,6 +118,7 @@ pub struct PlainRecords {
         (status = 200, body = PlainRecords, description = "All of several records were produced"),
         (status = 207, body = PlainRecords, description = "Some of several records were produced"),
         (status = 400, body = ErrorBody, description = "A parameter, a header, a line or an event that cannot be read"),
+        (status = 403, body = ErrorBody, description = "40301: the broker's own topics; or an epoch that is fenced"),
         (status = 404, body = ErrorBody, description = "40401: no such topic, 40402: no such partition"),
         (status = 409, body = ErrorBody, description = "A request with the idempotency key is being worked on"),
         (status = 413, body = ErrorBody, description = "The record or the body is too large"),
@@ -165,6 +166,7 @@ pub async fn to_topic(
         (status = 200, body = PlainRecords, description = "All of several records were produced"),
         (status = 207, body = PlainRecords, description = "Some of several records were produced"),
         (status = 400, body = ErrorBody, description = "A parameter, a header, a line or an event that cannot be read"),
+        (status = 403, body = ErrorBody, description = "40301: the broker's own topics; or an epoch that is fenced"),
         (status = 404, body = ErrorBody, description = "40401: no such topic, 40402: no such partition"),
         (status = 409, body = ErrorBody, description = "A request with the idempotency key is being worked on"),
         (status = 413, body = ErrorBody, description = "The record or the body is too large"),
@@ -198,6 +200,10 @@ pub async fn to_partition(
     responses(
         (status = 200, body = PlainRecord, description = "The tombstone was produced; Location leads to it"),
         (status = 400, body = ErrorBody, description = "No key, or a parameter or header that cannot be read"),
+        (status = 409, body = ErrorBody, description = "A request with the idempotency key is being worked on"),
+        (status = 413, body = ErrorBody, description = "The record is too large"),
+        (status = 422, body = ErrorBody, description = "A tombstone that the topic does not take"),
+        (status = 403, body = ErrorBody, description = "40301: the broker's own topics; or an epoch that is fenced"),
         (status = 404, body = ErrorBody, description = "40401: no such topic, 40402: no such partition"),
     )
 )]

@@ -75,6 +75,16 @@ pub struct ProduceAnswer {
     pub value_schema_id: Option<i32>,
 }
 
+/// Why nothing may be written: entry by entry, or of the request as a whole.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum ProduceRefusal {
+    /// One entry a record.
+    Entries(ProduceAnswer),
+    /// All or none was asked for.
+    Whole(ErrorBody),
+}
+
 /// Where one record went, or why it went nowhere.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ProducedOffset {
@@ -109,7 +119,7 @@ pub struct ProducedOffset {
             content_type = "application/vnd.kafka.v2+json"),
         (status = 400, body = ErrorBody, description = "Malformed JSON, or a key or value that is not in the format",
             content_type = "application/vnd.kafka.v2+json"),
-        (status = 403, body = ProduceAnswer, description = "40301 in an entry: the broker's own topics cannot be written to",
+        (status = 403, body = ProduceRefusal, description = "40301, in an entry or of the whole: the broker's own topics cannot be written to",
             content_type = "application/vnd.kafka.v2+json"),
         (status = 404, body = ErrorBody, description = "40401: no such topic",
             content_type = "application/vnd.kafka.v2+json"),
@@ -160,7 +170,7 @@ pub async fn to_topic(
     responses(
         (status = 200, body = ProduceAnswer, content_type = "application/vnd.kafka.v2+json"),
         (status = 400, body = ErrorBody, content_type = "application/vnd.kafka.v2+json"),
-        (status = 403, body = ProduceAnswer, description = "40301 in an entry: the broker's own topics cannot be written to",
+        (status = 403, body = ProduceRefusal, description = "40301, in an entry or of the whole: the broker's own topics cannot be written to",
             content_type = "application/vnd.kafka.v2+json"),
         (status = 404, body = ErrorBody, description = "40401: no such topic, 40402: no such partition",
             content_type = "application/vnd.kafka.v2+json"),

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::produce::{Head, ProduceAnswer, ProduceRecord, answer, fill};
+use super::produce::{Head, ProduceAnswer, ProduceRecord, ProduceRefusal, answer, fill};
 use super::produce_request::ProduceRequest;
 use crate::http::body;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
@@ -60,7 +60,7 @@ pub struct ProduceRecordTo {
         (status = 200, body = ProduceAnswer, description = "One entry a record, errors included",
             content_type = "application/vnd.kafka.v2+json"),
         (status = 400, body = ErrorBody, content_type = "application/vnd.kafka.v2+json"),
-        (status = 403, body = ProduceAnswer, description = "40301 in an entry: the broker's own topics cannot be written to",
+        (status = 403, body = ProduceRefusal, description = "40301, in an entry or of the whole: the broker's own topics cannot be written to",
             content_type = "application/vnd.kafka.v2+json"),
         (status = 404, body = ErrorBody, description = "40401: no such topic",
             content_type = "application/vnd.kafka.v2+json"),
