@@ -59,13 +59,13 @@ class Stream(threading.Thread):
         connection.request("GET", f"/consumers/{GROUP}/stream?topics={TOPIC}&from=earliest"
                            f"&ack=explicit&member={self.name_}", headers=headers)
         self.socket = connection.sock
-        answer, event, unacked = connection.getresponse(), None, 0
+        answer, event, unacked, seen_id = connection.getresponse(), None, 0, self.last_id
         while line := answer.readline():
             line = line.rstrip(b"\n").decode()
             if line.startswith("event: "):
                 event = line[7:]
             elif line.startswith("id: "):
-                self.last_id = line[4:]
+                seen_id = line[4:]
             elif line.startswith("data: "):
                 data = json.loads(line[6:])
                 if event == "assigned":
@@ -75,7 +75,8 @@ class Stream(threading.Thread):
                     self.seen.take("stream", data["value"])
                     unacked += 1
             elif not line:
-                event = None
+                # Only an event that is whole counts as seen: the id comes before the data.
+                event, self.last_id = None, seen_id
                 if unacked >= 50:
                     self.ack()
                     unacked = 0
