@@ -33,6 +33,9 @@ use crate::telemetry::{self, ProcessMetrics};
 /// An idle Kafka connection is closed after this time (`connections.max.idle.ms`).
 const KAFKA_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// Milliseconds in a minute.
+const MINUTE_MS: i64 = 60_000;
+
 /// Serves until a signal; returns after the drain.
 ///
 /// # Errors
@@ -204,6 +207,7 @@ fn embedded_options(config: &Config, kafka: &KafkaOptions, clock: &SharedClock) 
     let groups = GroupConfig {
         initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
         session_timeout_min_ms: config.group_min_session_timeout_ms,
+        offsets_retention_ms: i64::from(config.offsets_retention_minutes) * MINUTE_MS,
         ..GroupConfig::default()
     };
     EmbeddedOptions {

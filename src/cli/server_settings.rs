@@ -7,9 +7,6 @@ use crate::engine::configs::ConfigKind;
 use crate::engine::embedded::ServerSetting;
 use crate::kafka::KafkaOptions;
 
-/// Milliseconds in a minute.
-const MINUTE_MS: i64 = 60_000;
-
 /// Lists what clients can see of the configuration; what only the HTTP door knows has no Kafka
 /// name and is left out.
 pub(super) fn list(
@@ -22,7 +19,6 @@ pub(super) fn list(
     let advertised = format!("PLAINTEXT://{}:{}", kafka.advertised_host, kafka.advertised_port);
     let folder = |config: &Config| config.data_dir.display().to_string();
     let listener = |config: &Config| format!("PLAINTEXT://{}", config.kafka_addr);
-    let retention_minutes = |groups: &GroupConfig| groups.offsets_retention_ms / MINUTE_MS;
     vec![
         ServerSetting::own("advertised.listeners", List, &advertised),
         ServerSetting::chosen("listeners", List, &listener(config), &listener(&default)),
@@ -65,7 +61,12 @@ pub(super) fn list(
         ),
         ServerSetting::fixed("group.max.size", Int, &groups.size_max),
         ServerSetting::fixed("offset.metadata.max.bytes", Int, &groups.offset_metadata_bytes_max),
-        ServerSetting::fixed("offsets.retention.minutes", Int, &retention_minutes(groups)),
+        ServerSetting::chosen(
+            "offsets.retention.minutes",
+            Int,
+            &config.offsets_retention_minutes,
+            &default.offsets_retention_minutes,
+        ),
         ServerSetting::fixed("max.connections", Int, &kafka.connections_max),
         ServerSetting::fixed("connections.max.idle.ms", Long, &kafka.idle_timeout.as_millis()),
         ServerSetting::fixed("socket.request.max.bytes", Int, &limits::FRAME_BYTES_MAX),

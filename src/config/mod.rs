@@ -42,6 +42,8 @@ pub struct Config {
     pub group_initial_rebalance_delay_ms: i32,
     /// Shortest session timeout that a group member may ask for, in ms.
     pub group_min_session_timeout_ms: i32,
+    /// How long committed offsets outlive the group's last member, in min.
+    pub offsets_retention_minutes: i32,
     /// How long an HTTP consumer instance lives without a request, in ms.
     pub consumer_instance_timeout_ms: i64,
     /// Time between rounds of retention and compaction, in ms.
@@ -96,6 +98,7 @@ impl Default for Config {
             num_partitions: 4,
             group_initial_rebalance_delay_ms: 0,
             group_min_session_timeout_ms: 6000,
+            offsets_retention_minutes: 10_080,
             consumer_instance_timeout_ms: 300_000,
             retention_check_interval_ms: 30_000,
             stream_heartbeat_s: 15,
@@ -170,6 +173,10 @@ pub struct ConfigFlags {
     #[arg(long, value_name = "MS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_min_session_timeout_ms: Option<i32>,
+    /// How long committed offsets outlive the group's last member [default: 10080, 7 days].
+    #[arg(long, value_name = "MIN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offsets_retention_minutes: Option<i32>,
     /// How long an HTTP consumer instance lives without a request [default: 300000].
     #[arg(long, value_name = "MS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -275,6 +282,13 @@ impl Config {
                 reason: "is not between 1 and 10000",
             });
         }
+        if self.offsets_retention_minutes < 1 {
+            return Err(ConfigError::Nonsense {
+                name: "offsets_retention_minutes",
+                value: self.offsets_retention_minutes.to_string(),
+                reason: "is not between 1 and 2147483647",
+            });
+        }
         if !(1..=60).contains(&self.stream_heartbeat_s) {
             return Err(ConfigError::Nonsense {
                 name: "stream_heartbeat_s",
@@ -350,6 +364,13 @@ mod tests {
         assert!(matches!(Config::load(&missing), Err(ConfigError::NoFile(_))));
         let nonsense = ConfigFlags { num_partitions: Some(0), ..ConfigFlags::default() };
         assert!(Config::load(&nonsense).unwrap_err().to_string().contains("num_partitions '0'"));
+        for minutes in [0, -1] {
+            let flags =
+                ConfigFlags { offsets_retention_minutes: Some(minutes), ..ConfigFlags::default() };
+            let refused = Config::load(&flags).unwrap_err().to_string();
+            let named = format!("offsets_retention_minutes '{minutes}'");
+            assert!(refused.contains(&named), "{refused}");
+        }
         for url in ["example.org:80", "ftp://x", "http://x/?a=1"] {
             let flags =
                 ConfigFlags { http_advertised: Some(url.to_owned()), ..ConfigFlags::default() };

@@ -21,7 +21,8 @@ pub struct GroupConfig {
     pub members_pending_max: usize,
     /// The longest metadata text of a committed offset (`offset.metadata.max.bytes`).
     pub offset_metadata_bytes_max: usize,
-    /// How long offsets outlive the group's last member (`offsets.retention.minutes`).
+    /// How long offsets outlive the group's last member, or the last commit of a topic that no
+    /// member wants any more (`offsets.retention.minutes`).
     pub offsets_retention_ms: TimestampMs,
 }
 

@@ -72,6 +72,7 @@ mod tests {
     use super::super::{Group, GroupState};
     use super::*;
     use crate::base::ids::GroupId;
+    use crate::coordinator::group::CommittedOffset;
     use crate::protocol::consumer_protocol::encode_subscription;
     use bytes::Bytes;
 
@@ -118,6 +119,31 @@ mod tests {
         assert_eq!(checked, [subscribed, Ok(())]);
         h.leave(&id, None).unwrap();
         assert_eq!(h.group.check_offset_deletion(&asked).unwrap(), [Ok(()), Ok(())]);
+    }
+
+    #[test]
+    fn offsets_of_topics_that_no_member_wants_expire_beside_members() {
+        let mut h = harness();
+        let topics = [TopicName::parse("a").unwrap()];
+        member_with(&mut h, "consumer", encode_subscription(&topics));
+        let committed = |at: i64| CommittedOffset {
+            offset: 1,
+            leader_epoch: -1,
+            metadata: String::new(),
+            commit_timestamp: at,
+        };
+        let (start, kept) = (h.now, h.config.offsets_retention_ms);
+        h.group.apply_commit(["a", "b"].map(|topic| (partition(topic), committed(start))));
+        h.group.apply_commit([(partition("c"), committed(start + 1))]);
+        assert!(h.group.expired_offsets(start + kept - 1, &h.config).is_empty());
+        assert_eq!(h.group.expired_offsets(start + kept, &h.config), [partition("b")]);
+        // In a rebalance it is not certain what members want.
+        h.join("");
+        assert!(h.group.expired_offsets(start + kept, &h.config).is_empty());
+        h.group = Group::new(GroupId::from("other"));
+        member_with(&mut h, "connect", Bytes::new());
+        h.group.apply_commit([(partition("b"), committed(start))]);
+        assert!(h.group.expired_offsets(start + 2 * kept, &h.config).is_empty());
     }
 
     #[test]

@@ -73,22 +73,36 @@ impl Group {
         }
     }
 
-    /// Returns the partitions whose offsets nobody has needed for the retention time: counted
-    /// from the commit, or from the moment the last member was gone if that is later.
+    /// Returns the partitions whose offsets nobody has needed for the retention time (KIP-211).
+    ///
+    /// Without members it is counted from the commit, or from the moment the last member was gone
+    /// if that is later. While the group is stable, offsets of topics that no member is subscribed
+    /// to are counted from their commit. A group in a rebalance keeps all.
     #[must_use]
     pub fn expired_offsets(&self, now: TimestampMs, config: &GroupConfig) -> Vec<TopicPartition> {
-        if self.state != State::Empty {
+        let is_over = |since: TimestampMs| since.saturating_add(config.offsets_retention_ms) <= now;
+        // A group of simple consumers never had members.
+        let emptied_at = match (&self.state, &self.protocol_type) {
+            (State::Empty, None) => None,
+            (State::Empty, Some(_)) => Some(self.state_timestamp),
+            (State::Stable, _) => None,
+            _ => return Vec::new(),
+        };
+        let old: Vec<_> = self
+            .offsets
+            .iter()
+            .filter(|(_, committed)| {
+                let since = committed.commit_timestamp;
+                is_over(emptied_at.map_or(since, |emptied_at| emptied_at.max(since)))
+            })
+            .map(|(partition, _)| partition)
+            .collect();
+        if old.is_empty() {
             return Vec::new();
         }
-        // A group of simple consumers never had members.
-        let emptied_at = self.protocol_type.as_ref().map(|_| self.state_timestamp);
-        let is_expired = |committed: &CommittedOffset| {
-            let unused_since = emptied_at.map_or(committed.commit_timestamp, |emptied_at| {
-                emptied_at.max(committed.commit_timestamp)
-            });
-            unused_since.saturating_add(config.offsets_retention_ms) <= now
-        };
-        let expired = self.offsets.iter().filter(|(_, committed)| is_expired(committed));
+        // Members that are not consumers say nothing about topics.
+        let unwanted = self.check_offset_deletion(old.iter().copied()).unwrap_or_default();
+        let expired = old.into_iter().zip(unwanted).filter(|(_, checked)| checked.is_ok());
         expired.map(|(partition, _)| partition.clone()).collect()
     }
 }
