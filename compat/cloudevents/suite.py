@@ -1,9 +1,11 @@
 """The HTTP binding in, the Kafka binding out, each by the official SDK."""
 
+import json
+
 import requests
 from checks import case, equal, run_cases
 from cloudevents.conversion import to_binary, to_json, to_structured
-from cloudevents.http import CloudEvent
+from cloudevents.http import CloudEvent, from_json
 from cloudevents.kafka import KafkaMessage, from_binary, from_structured
 from hydrant import HTTP, http_read, make_topic
 
@@ -63,6 +65,28 @@ def batched_mode():
     for record, event in zip(records, events, strict=True):
         # The SDK overwrites this attribute with the record header `content-type`.
         same(from_structured(message(record)), event, "datacontenttype")
+
+
+def read_batch(topic):
+    answer = requests.get(f"http://{HTTP}/topics/{topic}/records", timeout=30,
+                          headers={"accept": "application/cloudevents-batch+json"})
+    assert answer.ok, f"{answer.status_code} {answer.text}"
+    return [from_json(json.dumps(event)) for event in answer.json()]
+
+
+@case
+def events_of_every_mode_are_read_as_a_batch():
+    topic, event = make_topic(), CloudEvent(ATTRIBUTES, DATA)
+    post(topic, *to_binary(event))
+    post(topic, *to_structured(event))
+    post(topic, {"content-type": "application/cloudevents-batch+json"}, b"[" + to_json(event) + b"]")
+    picture = CloudEvent({**ATTRIBUTES, "datacontenttype": "image/png"}, bytes(range(256)))
+    post(topic, *to_binary(picture))
+    read = read_batch(topic)
+    equal(len(read), 4)
+    for found in read[:3]:
+        same(found, event)
+    same(read[3], picture)
 
 
 @case

@@ -111,6 +111,9 @@ pub const STORED_CURSOR_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time for which a stored cursor can be used after the stream wrote it last.
 pub const STORED_CURSOR_TTL: Duration = Duration::from_secs(24 * 3600);
 
+/// Bytes of log that one read or stream which begins at its last N records looks through for them.
+pub const LOOK_BACK_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Idempotency keys that are remembered at once.
 pub const IDEMPOTENCY_KEYS_MAX: usize = 200_000;
 

@@ -8,7 +8,7 @@ mod events;
 mod head;
 mod lines;
 mod records;
-mod schema;
+pub(in crate::http) mod schema;
 
 use axum::extract::{Path, Request, State};
 use axum::response::Response;

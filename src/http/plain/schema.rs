@@ -26,7 +26,7 @@ impl ToSchema for RecordBytes {
 }
 
 /// A CloudEvent in the JSON format.
-pub(super) enum CloudEvent {}
+pub(in crate::http) enum CloudEvent {}
 
 impl PartialSchema for CloudEvent {
     fn schema() -> RefOr<Schema> {

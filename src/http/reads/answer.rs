@@ -9,6 +9,7 @@ use crate::base::json;
 use crate::consumers::OnDecodeError;
 use crate::engine::topics::Topic;
 use crate::http::link;
+use crate::http::record::cloudevent;
 use crate::http::record::cursor::{self, Head, Position};
 use crate::http::record::envelope::Envelope;
 use crate::http::state::Inner;
@@ -137,10 +138,7 @@ impl Asked<'_> {
         match self.params.shape {
             Shape::Json => {
                 out.extend_from_slice(b"{\"records\":[");
-                self.records_into(gathered, b",", &mut out);
-                if gathered.records > 0 {
-                    out.pop();
-                }
+                self.list_into(gathered, &mut out);
                 out.extend_from_slice(b"],\"next\":\"");
                 out.extend_from_slice(next);
                 out.extend_from_slice(b"\",\"end\":[");
@@ -148,6 +146,11 @@ impl Asked<'_> {
                 out.extend_from_slice(b"]}");
             }
             Shape::Lines => self.records_into(gathered, b"\n", &mut out),
+            Shape::Events => {
+                out.push(b'[');
+                self.list_into(gathered, &mut out);
+                out.push(b']');
+            }
             Shape::V2(format) => {
                 let name = &self.topic.name;
                 let records = gathered.pieces.iter().flat_map(|piece| {
@@ -160,6 +163,14 @@ impl Asked<'_> {
         out
     }
 
+    /// Records with commas between them.
+    fn list_into(&self, gathered: &Gathered, out: &mut Vec<u8>) {
+        self.records_into(gathered, b",", out);
+        if gathered.records > 0 {
+            out.pop();
+        }
+    }
+
     fn records_into(&self, gathered: &Gathered, end: &[u8], out: &mut Vec<u8>) {
         for piece in &gathered.pieces {
             let envelope = Envelope {
@@ -169,7 +180,10 @@ impl Asked<'_> {
                 decode: self.params.decode,
             };
             for record in piece.records() {
-                envelope.json_into(&record, out);
+                match self.params.shape {
+                    Shape::Events => cloudevent::json_into(&envelope, None, &record, out),
+                    Shape::Json | Shape::Lines | Shape::V2(_) => envelope.json_into(&record, out),
+                }
                 out.extend_from_slice(end);
             }
         }

@@ -24,6 +24,7 @@ use self::gather::{gather, grown, open};
 use self::params::Params;
 use self::start::{Begin, NoStart, resolve};
 use super::error::{ApiError, ApiResult, ErrorBody};
+use super::plain::schema::CloudEvent;
 use super::record::cursor::Position;
 use super::state::AppState;
 use super::v2::partitions;
@@ -68,7 +69,7 @@ struct ReadQuery {
     /// How keys and values are shown: auto (default), json, text or base64.
     #[param(example = "auto")]
     decode: Option<String>,
-    /// `json` or `ndjson`, in place of Accept.
+    /// `json`, `ndjson` or `cloudevents`, in place of Accept.
     format: Option<String>,
 }
 
@@ -173,6 +174,7 @@ pub(super) struct RecordPage {
         (status = 200, description = "Records, perhaps none", content(
             (RecordPage = "application/json"),
             (RecordEnvelope = "application/x-ndjson"),
+            (Vec<CloudEvent> = "application/cloudevents-batch+json"),
             (Vec<ConsumedRecord> = "application/vnd.kafka.json.v2+json"),
             (Vec<ConsumedRecord> = "application/vnd.kafka.binary.v2+json"),
             (Vec<ConsumedRecord> = "application/vnd.kafka.text.v2+json"),
@@ -222,6 +224,7 @@ async fn read_topic(
         (status = 200, description = "Records, perhaps none", content(
             (RecordPage = "application/json"),
             (RecordEnvelope = "application/x-ndjson"),
+            (Vec<CloudEvent> = "application/cloudevents-batch+json"),
             (Vec<ConsumedRecord> = "application/vnd.kafka.json.v2+json"),
             (Vec<ConsumedRecord> = "application/vnd.kafka.binary.v2+json"),
             (Vec<ConsumedRecord> = "application/vnd.kafka.text.v2+json"),

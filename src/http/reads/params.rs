@@ -42,6 +42,8 @@ pub(super) enum Shape {
     Json,
     /// One record a line.
     Lines,
+    /// A batch of CloudEvents.
+    Events,
     /// The array of a v2 poll.
     V2(Format),
 }
@@ -190,7 +192,8 @@ impl Shape {
         match name {
             "json" => Ok(Self::Json),
             "ndjson" => Ok(Self::Lines),
-            _ => Err("json or ndjson"),
+            "cloudevents" => Ok(Self::Events),
+            _ => Err("json, ndjson or cloudevents"),
         }
     }
 
@@ -199,6 +202,7 @@ impl Shape {
         match self {
             Self::Json => "application/json",
             Self::Lines => "application/x-ndjson",
+            Self::Events => "application/cloudevents-batch+json",
             Self::V2(Format::Binary) => "application/vnd.kafka.binary.v2+json",
             Self::V2(Format::Json) => "application/vnd.kafka.json.v2+json",
             Self::V2(Format::Text) => "application/vnd.kafka.text.v2+json",
@@ -210,6 +214,7 @@ impl Shape {
         match self {
             Self::Json => 'j',
             Self::Lines => 'l',
+            Self::Events => 'e',
             Self::V2(Format::Binary) => 'b',
             Self::V2(Format::Json) => 'v',
             Self::V2(Format::Text) => 't',
@@ -222,6 +227,7 @@ impl Shape {
             "application/x-ndjson" | "application/jsonl" | "application/ndjson" => {
                 Some(Self::Lines)
             }
+            "application/cloudevents-batch+json" => Some(Self::Events),
             "application/vnd.kafka.json.v2+json" => Some(Self::V2(Format::Json)),
             "application/vnd.kafka.text.v2+json" => Some(Self::V2(Format::Text)),
             "application/vnd.kafka.binary.v2+json" | "application/vnd.kafka.v2+json" => {
@@ -253,8 +259,8 @@ impl Shape {
         }
         best.map(|(_, shape)| shape).ok_or_else(|| {
             let message = format!(
-                "accept '{text}' takes neither application/json nor application/x-ndjson; \
-                 text/event-stream is at …/stream"
+                "accept '{text}' takes none of application/json, application/x-ndjson and \
+                 application/cloudevents-batch+json; text/event-stream is at …/stream"
             );
             ApiError::status(StatusCode::NOT_ACCEPTABLE, message)
         })
@@ -343,6 +349,8 @@ mod tests {
     fn accept_chooses_the_shape() {
         assert_eq!(accept("text/html, */*;q=0.8"), Ok(Shape::Json));
         assert_eq!(accept("application/x-ndjson"), Ok(Shape::Lines));
+        assert_eq!(accept("application/cloudevents-batch+json"), Ok(Shape::Events));
+        assert_eq!(parse("format=cloudevents").unwrap().shape, Shape::Events);
         let list = "application/json;q=0.5, application/vnd.kafka.json.v2+json";
         assert_eq!(accept(list), Ok(Shape::V2(Format::Json)));
         assert_eq!(accept("application/vnd.kafka.v2+json"), Ok(Shape::V2(Format::Binary)));

@@ -9,6 +9,8 @@ use crate::engine::log::{Bounds, Isolation, OffsetSpec};
 use crate::engine::topics::Topic;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::record::cursor::{self, ClusterTag, Cursor, Position};
+pub(super) use crate::http::record::last::end_of;
+use crate::http::record::last::{LookBack, Seen};
 use crate::http::state::Inner;
 use crate::http::stream::params::From;
 
@@ -34,14 +36,6 @@ impl<E: Into<ApiError>> std::convert::From<E> for NoStart {
     }
 }
 
-/// What a reader may see of a partition ends here.
-pub(super) const fn end_of(bounds: Bounds, isolation: Isolation) -> Offset {
-    match isolation {
-        Isolation::ReadUncommitted => bounds.high_watermark,
-        Isolation::ReadCommitted => bounds.last_stable_offset,
-    }
-}
-
 /// Resolves the start of every partition that is asked for, in their order.
 ///
 /// # Errors
@@ -61,6 +55,7 @@ pub(super) async fn resolve(
         check_incarnation(topic, after, cluster)?;
     }
     let mut begins = Vec::with_capacity(partitions.len());
+    let mut look_back = LookBack::of(partitions.len());
     for partition in partitions {
         let bounds = state.engine.log.bounds(&topic.name, partition)?;
         let wish = match &params.start {
@@ -80,6 +75,11 @@ pub(super) async fn resolve(
         let offset = match wish {
             Wish::At(offset) => offset,
             Wish::Exactly(offset) => within(topic, partition, offset, bounds)?,
+            Wish::Last(count) => {
+                let (topic, isolation) = (&topic.name, params.isolation);
+                let seen = Seen { topic, partition, bounds, isolation };
+                look_back.find(&*state.engine.log, seen, count).await
+            }
             Wish::AtOrAfter(at) => {
                 let (spec, isolation) = (OffsetSpec::AtOrAfter(at), params.isolation);
                 let found =
@@ -106,6 +106,8 @@ enum Wish {
     At(Offset),
     /// This offset, which the log may not have.
     Exactly(Offset),
+    /// So many records.
+    Last(i64),
     /// The first record that is not older.
     AtOrAfter(i64),
 }
@@ -115,7 +117,7 @@ fn wish_of(from: &From, bounds: Bounds, isolation: Isolation) -> Wish {
     match from {
         From::Latest => Wish::At(end),
         From::Earliest => Wish::At(bounds.log_start_offset),
-        From::Last(count) => Wish::At(end.saturating_sub(*count).max(bounds.log_start_offset)),
+        From::Last(count) => Wish::Last(*count),
         From::Timestamp(at) => Wish::AtOrAfter(*at),
     }
 }

@@ -1,4 +1,4 @@
-//! `data=cloudevent`: records as CloudEvents 1.0 in JSON.
+//! Records as CloudEvents 1.0 in JSON: `data=cloudevent` of streams, batches of plain reads.
 //!
 //! A record that is a CloudEvent already, in either mode of the Kafka binding, is shown as that
 //! one: `ce_` headers become attributes, a structured value is passed on. Any other record gets the
@@ -6,10 +6,10 @@
 
 use std::borrow::Cow;
 
+use super::Decode;
+use super::envelope::{Envelope, Shown, base64_string_into, show};
+use super::select::Selection;
 use crate::base::json;
-use crate::http::record::Decode;
-use crate::http::record::envelope::{Envelope, Shown, base64_string_into, show};
-use crate::http::record::select::Selection;
 use crate::http::time::rfc3339_ms;
 use crate::protocol::record_batch::Record;
 
@@ -20,7 +20,7 @@ const TYPE: &str = "hydrant.record";
 const STRUCTURED: &[u8] = b"application/cloudevents+json";
 
 /// The last header of a name.
-pub(super) fn header<'r>(record: &Record<'r>, name: &[u8]) -> Option<&'r [u8]> {
+pub(in crate::http) fn header<'r>(record: &Record<'r>, name: &[u8]) -> Option<&'r [u8]> {
     record.headers().filter(|(key, _)| *key == name).last().and_then(|(_, value)| value)
 }
 
@@ -32,7 +32,7 @@ fn is_structured(record: &Record<'_>) -> bool {
 }
 
 /// The type of a record that is a CloudEvent.
-pub(super) fn type_of<'r>(record: &Record<'r>) -> Option<Cow<'r, [u8]>> {
+pub(in crate::http) fn type_of<'r>(record: &Record<'r>) -> Option<Cow<'r, [u8]>> {
     #[derive(serde::Deserialize)]
     struct Typed<'v> {
         #[serde(borrow, rename = "type")]
@@ -46,7 +46,7 @@ pub(super) fn type_of<'r>(record: &Record<'r>) -> Option<Cow<'r, [u8]>> {
 }
 
 /// Appends a record as one CloudEvent.
-pub(super) fn json_into(
+pub(in crate::http) fn json_into(
     envelope: &Envelope<'_>,
     select: Option<&Selection>,
     record: &Record<'_>,
@@ -61,7 +61,9 @@ pub(super) fn json_into(
     }
     let (topic, partition, offset) = (envelope.topic, envelope.partition, record.offset);
     let attribute = |name: &str| {
-        header(record, format!("ce_{name}").as_bytes()).and_then(|v| std::str::from_utf8(v).ok())
+        let value = header(record, format!("ce_{name}").as_bytes());
+        // An attribute is never empty.
+        value.and_then(|v| std::str::from_utf8(v).ok()).filter(|text| !text.is_empty())
     };
     let mut writer = Writer { out };
     writer.out.extend_from_slice(b"{\"specversion\":");
@@ -80,41 +82,52 @@ pub(super) fn json_into(
     {
         writer.text("partitionkey", key);
     }
-    let mut written: Vec<&[u8]> = Vec::new();
-    for (name, value) in record.headers() {
-        let Some(name) = name.strip_prefix(b"ce_").filter(|name| is_extension(name)) else {
-            continue;
-        };
-        let Some(value) = value.and_then(|value| std::str::from_utf8(value).ok()) else { continue };
-        if !written.contains(&name) {
+    let mut written: Vec<&str> = Vec::new();
+    for (name, _) in record.headers() {
+        let Some(name) = name.strip_prefix(b"ce_").and_then(extension) else { continue };
+        if !written.contains(&name)
+            && let Some(value) = attribute(name)
+        {
             written.push(name);
-            writer.text(&String::from_utf8_lossy(name), value);
+            writer.text(name, value);
         }
     }
     if let Some(value) = record.value {
-        data_into(show(value, envelope.decode), select, record, &mut writer);
+        data_into(value, envelope.decode, select, record, &mut writer);
     }
     writer.out.push(b'}');
 }
 
-/// Tells whether a header is an attribute that is not written for every event.
-fn is_extension(name: &[u8]) -> bool {
-    let known: [&[u8]; 6] =
-        [b"specversion", b"id", b"source", b"type", b"time", b"datacontenttype"];
+/// The name of an attribute that is not written for every event.
+fn extension(name: &[u8]) -> Option<&str> {
+    let known = ["specversion", "id", "source", "type", "time", "datacontenttype", "data"];
     let is_plain = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    !name.is_empty()
-        && name.iter().all(is_plain)
-        && !known.contains(&name)
-        && !name.starts_with(b"data")
+    let name = std::str::from_utf8(name).ok().filter(|name| name.bytes().all(|b| is_plain(&b)))?;
+    (!name.is_empty() && !known.contains(&name)).then_some(name)
+}
+
+/// What a media type says of data in an event: JSON is JSON, and anything else is never taken for
+/// it, because a reader would get a number where `1` was text.
+fn decode_of(media: &str) -> Decode {
+    let name = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_json = name.ends_with("/json") || name.ends_with("+json");
+    if is_json { Decode::Json } else { Decode::Text }
 }
 
 fn data_into(
-    shown: Shown<'_>,
+    value: &[u8],
+    decode: Decode,
     select: Option<&Selection>,
     record: &Record<'_>,
     writer: &mut Writer<'_>,
 ) {
     let said = header(record, b"content-type").and_then(|v| std::str::from_utf8(v).ok());
+    let said = said.filter(|media| !media.is_empty());
+    let decode = match (decode, said) {
+        (Decode::Auto, Some(media)) => decode_of(media),
+        (decode, _) => decode,
+    };
+    let shown = show(value, decode);
     let media = said.or(match shown {
         Shown::Json(_) => Some("application/json"),
         Shown::Text(_) => Some("text/plain"),
@@ -216,5 +229,35 @@ mod tests {
         let parsed: serde_json::Value = serde_json::from_slice(value).unwrap();
         assert_eq!(event(None, Some(value), structured), parsed);
         assert_eq!(event(None, Some(b"broken {"), structured)["type"], "hydrant.record");
+    }
+
+    #[test]
+    fn attributes_are_neither_lost_nor_empty_and_the_last_of_a_name_counts() {
+        let headers: Headers<'_> = &[
+            (b"ce_id", Some(b"")),
+            (b"ce_subject", Some(b"a")),
+            (b"ce_subject", Some(b"b")),
+            (b"ce_dataschema", Some(b"/schemas/1")),
+            (b"ce_none", None),
+            (b"ce_empty", Some(b"")),
+        ];
+        let event = event(None, None, headers);
+        assert_eq!((&event["id"], &event["subject"]), (&"orders/3/41".into(), &"b".into()));
+        assert_eq!(event["dataschema"], "/schemas/1");
+        assert!(event.get("none").is_none() && event.get("empty").is_none(), "{event}");
+    }
+
+    #[test]
+    fn data_is_what_its_media_type_says() {
+        let typed = |media: &'static [u8], value| {
+            event(None, Some(value), &[(b"content-type", Some(media))])
+        };
+        assert_eq!(typed(b"text/plain", b"1")["data"], "1");
+        assert_eq!(typed(b"Application/JSON; charset=utf-8", b"1")["data"], 1);
+        assert_eq!(typed(b"application/vnd.order+json", b"{}")["data"], serde_json::json!({}));
+        let broken = typed(b"application/json", b"broken {");
+        assert_eq!(broken["data_base64"], "YnJva2VuIHs=");
+        assert!(broken.get("data").is_none());
+        assert_eq!(typed(b"", b"1")["datacontenttype"], "application/json");
     }
 }

@@ -4,8 +4,10 @@
 //! Live streams and plain reads use both, so a client reads one shape and may continue either with
 //! the cursor of the other. The arrays of v2 have another shape, in `v2::encode`.
 
+pub(super) mod cloudevent;
 pub(super) mod cursor;
 pub(super) mod envelope;
+pub(super) mod last;
 pub(super) mod select;
 pub(in crate::http) mod stored;
 

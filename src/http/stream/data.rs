@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use super::params::{Data, EventName, Format, Framing};
-use super::{cloudevent, sse};
+use super::sse;
 use crate::http::record::Numbers;
+use crate::http::record::cloudevent;
 use crate::http::record::envelope::{Envelope, Shown, Variant, base64_into, show, shown_into};
 use crate::protocol::record_batch::Record;
 

@@ -12,7 +12,6 @@ mod admin;
 mod announce;
 mod body;
 mod chunk;
-mod cloudevent;
 mod data;
 #[allow(dead_code, reason = "it describes what `params` reads, for the specification")]
 mod described;

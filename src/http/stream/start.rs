@@ -17,6 +17,8 @@ use crate::engine::log::{Bounds, Isolation, OffsetSpec};
 use crate::engine::topics::Topic;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::record::cursor::{Budget, ClusterTag, Cursor};
+pub(super) use crate::http::record::last::end_of;
+use crate::http::record::last::{LookBack, Seen};
 
 /// Where one partition begins and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,12 +96,13 @@ pub(super) async fn resolve(
     gaps.extend(resume.lost(is_single));
     let isolation = isolation(subscription);
     let mut spans = Vec::with_capacity(chosen.len());
+    let mut look_back = LookBack::of(chosen.len());
     for (topic, partition) in chosen {
         let bounds = engine.log.bounds(&topic.name, partition)?;
         let wish = resume.wish(&topic, partition, is_single);
         let resolver =
             Resolver { engine, topic: &topic, partition, bounds, isolation, subscription };
-        let (next, gap) = resolver.place(wish, resume.is_any()).await?;
+        let (next, gap) = resolver.place(wish, resume.is_any(), &mut look_back).await?;
         gaps.extend(gap);
         let bound = resolver.bound(now).await?;
         spans.push((topic, Span { partition, next, bound }));
@@ -321,16 +324,21 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    async fn place(&self, wish: Wish, is_resumed: bool) -> ApiResult<(Offset, Option<Gap>)> {
+    async fn place(
+        &self,
+        wish: Wish,
+        is_resumed: bool,
+        look_back: &mut LookBack,
+    ) -> ApiResult<(Offset, Option<Gap>)> {
         let from = self.subscription.from.as_ref();
         match wish {
             Wish::Exactly(offset) => Ok(self.within(offset)),
             Wish::Timestamp(at) => Ok((self.at_or_after(at).await?, None)),
             // A partition that a cursor does not know yet is new: nothing of it may be skipped.
-            Wish::From if is_resumed => self.from(from.unwrap_or(&From::Earliest)).await,
-            Wish::From => self.from(from.unwrap_or(&From::Latest)).await,
+            Wish::From if is_resumed => self.from(from.unwrap_or(&From::Earliest), look_back).await,
+            Wish::From => self.from(from.unwrap_or(&From::Latest), look_back).await,
             Wish::Recreated(requested) => {
-                let (next, _) = self.from(from.unwrap_or(&From::Earliest)).await?;
+                let (next, _) = self.from(from.unwrap_or(&From::Earliest), look_back).await?;
                 let reason = GapReason::Recreated;
                 Ok((next, Some(Gap { requested, resumed: Some(next), ..self.gap(reason) })))
             }
@@ -342,7 +350,11 @@ impl Resolver<'_> {
         Gap { topic, partition: Some(self.partition), requested: None, resumed: None, reason }
     }
 
-    async fn from(&self, from: &From) -> ApiResult<(Offset, Option<Gap>)> {
+    async fn from(
+        &self,
+        from: &From,
+        look_back: &mut LookBack,
+    ) -> ApiResult<(Offset, Option<Gap>)> {
         let is_it = |start: &&StartOffset| {
             let is_topic = |name: &String| name == self.topic.name.as_str();
             start.partition == self.partition && start.topic.as_ref().is_none_or(is_topic)
@@ -354,7 +366,15 @@ impl Resolver<'_> {
         let offset = match from {
             From::Latest => end,
             From::Earliest => start,
-            From::Last(count) => end.saturating_sub(*count).max(start),
+            From::Last(count) => {
+                let seen = Seen {
+                    topic: &self.topic.name,
+                    partition: self.partition,
+                    bounds: self.bounds,
+                    isolation: self.isolation,
+                };
+                look_back.find(&*self.engine.log, seen, *count).await
+            }
             From::Timestamp(at) => self.at_or_after(*at).await?,
         };
         Ok((offset, None))
@@ -417,12 +437,4 @@ pub(super) fn gap_between(
         resumed: Some(resumed),
         reason,
     })
-}
-
-/// The offset after the last record that a reader may see.
-pub(super) const fn end_of(bounds: Bounds, isolation: Isolation) -> Offset {
-    match isolation {
-        Isolation::ReadUncommitted => bounds.high_watermark,
-        Isolation::ReadCommitted => bounds.last_stable_offset,
-    }
 }
