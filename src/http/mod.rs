@@ -9,6 +9,7 @@ pub mod around;
 pub mod body;
 pub mod connections;
 pub mod cors;
+pub mod cursors;
 pub mod encoding;
 pub mod error;
 pub mod groups;

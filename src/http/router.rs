@@ -13,7 +13,8 @@ use utoipa_swagger_ui::SwaggerUi;
 use super::error::ApiError;
 use super::state::AppState;
 use super::{
-    admin, cors, health, media, members, observe, openapi, plain, reads, stream, v2, v3, web,
+    admin, cors, cursors, health, media, members, observe, openapi, plain, reads, stream, v2, v3,
+    web,
 };
 
 /// What the specification says of itself.
@@ -68,6 +69,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(health::healthz))
         .routes(routes!(health::metrics))
         .merge(members::routes())
+        .merge(cursors::routes())
         .merge(web::routes())
         .merge(v3::routes())
         .merge(plain::routes())
