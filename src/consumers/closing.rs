@@ -29,6 +29,24 @@ pub(super) async fn close(
     finish_closing(shared, instance, extent).await
 }
 
+/// Closes a static member if no connection after that of `number` has it; tells whether it did.
+pub(super) async fn close_connection(
+    shared: &Shared,
+    instance: &Instance,
+    number: u64,
+) -> Result<bool, ConsumerError> {
+    let _control = instance.control.lock().await;
+    {
+        let mut state = instance.state();
+        if state.is_closed || !state.session.is_of(number) {
+            return Ok(false);
+        }
+        state.is_closed = true;
+        state.version += 1;
+    }
+    finish_closing(shared, instance, CommitExtent::Acknowledged).await.map(|()| true)
+}
+
 /// Closes an instance that nobody has called for its timeout, unless somebody calls just now.
 pub(super) async fn expire(shared: Arc<Shared>, instance: Arc<Instance>) {
     let _control = instance.control.lock().await;

@@ -31,6 +31,12 @@ pub enum ConsumerError {
         /// The member.
         member: String,
     },
+    /// A newer connection has the member.
+    #[error("member '{member}' connected again elsewhere")]
+    Superseded {
+        /// The member.
+        member: String,
+    },
     /// A live stream reads as this member.
     #[error("member '{member}' of group '{group}' has a live stream")]
     MemberStreams {

@@ -53,8 +53,8 @@ pub use commit::OffsetCommit;
 pub use delivery::{Delivery, PollBatch};
 pub use error::ConsumerError;
 pub use live::{
-    Ack, AckMode, AckOutcome, AckStatus, AssignedPartition, Assignment, Change, LiveMember,
-    MemberRead, MemberRecords, NewLiveMember, Seen,
+    Ack, AckMode, AckOutcome, AckStatus, AssignedPartition, Assignment, Change, Connection,
+    LiveMember, MemberRead, MemberRecords, NewLiveMember, Seen,
 };
 pub use poll::PollRequest;
 pub use registry::Consumers;

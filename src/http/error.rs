@@ -380,6 +380,7 @@ impl From<ConsumerError> for ApiError {
             | ConsumerError::SubscriptionConflict
             | ConsumerError::NotAssigned(_)
             | ConsumerError::ObservesOnly { .. }
+            | ConsumerError::Superseded { .. }
             | ConsumerError::NoOffset(_)
             | ConsumerError::OffsetOutOfRange { .. }
             | ConsumerError::Fenced => Self::new(StatusCode::CONFLICT, 40903, message),

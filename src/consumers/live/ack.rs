@@ -2,7 +2,7 @@
 
 use super::session::AckMode;
 use crate::base::ids::{GroupId, Offset, TopicPartition};
-use crate::consumers::instance::{Instance, Phase};
+use crate::consumers::instance::{Call, Instance, Phase, State};
 use crate::consumers::positions::{CommitExtent, find_slot, find_slot_mut};
 use crate::consumers::registry::Consumers;
 use crate::consumers::{ConsumerError, commit, membership};
@@ -40,6 +40,26 @@ impl AckStatus {
     }
 }
 
+/// Who acknowledges for a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaker {
+    /// Whoever knows its name.
+    Anybody,
+    /// Its connection of this number, as long as there is no newer one.
+    Connection(u64),
+}
+
+impl Speaker {
+    fn check(self, instance: &Instance, state: &State) -> Result<(), ConsumerError> {
+        match self {
+            Self::Connection(number) if !state.session.is_of(number) => {
+                Err(ConsumerError::Superseded { member: instance.key.name.clone() })
+            }
+            Self::Anybody | Self::Connection(_) => Ok(()),
+        }
+    }
+}
+
 /// What became of an acknowledgement, by partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AckOutcome {
@@ -57,7 +77,8 @@ impl Consumers {
     /// Works whether the member's stream is open or lingers, and while its partitions are revoked.
     ///
     /// # Errors
-    /// [`ConsumerError::UnknownMember`], `ObservesOnly`, `AckOutOfRange`, `UnknownPartition`, `Fenced` (the group has given the partitions away), `Group`.
+    /// [`ConsumerError::UnknownMember`], `ObservesOnly`, `AckOutOfRange`, `UnknownPartition`,
+    /// `Fenced` (the group has given the partitions away), `Group`.
     ///
     /// # Cancel safety
     /// Dropping the future may or may not leave the offsets committed.
@@ -68,21 +89,32 @@ impl Consumers {
         acks: &[Ack],
     ) -> Result<Vec<AckOutcome>, ConsumerError> {
         let call = self.static_call(group, member)?;
+        self.acknowledge_by(&call, Speaker::Anybody, acks).await
+    }
+
+    /// Takes acknowledgements for the member that was called.
+    pub(super) async fn acknowledge_by(
+        &self,
+        call: &Call,
+        speaker: Speaker,
+        acks: &[Ack],
+    ) -> Result<Vec<AckOutcome>, ConsumerError> {
         let instance = &call.instance;
+        speaker.check(instance, &instance.state())?;
         if instance.state().session.mode == AckMode::None {
-            return Err(ConsumerError::ObservesOnly { member: member.to_owned() });
+            return Err(ConsumerError::ObservesOnly { member: instance.key.name.clone() });
         }
         for ack in acks {
             self.check_ack(ack)?;
         }
         self.settle_first(instance).await;
-        let statuses = take(instance, acks);
-        let speaker = instance.membership(&instance.state());
+        let statuses = take(instance, speaker, acks)?;
+        let member = instance.membership(&instance.state());
         let committed =
             commit::commit_positions(&self.shared, instance, CommitExtent::Acknowledged).await;
         instance.note_ack();
         if let Err(ConsumerError::Group(error)) = &committed {
-            membership::react(&self.shared, instance, &speaker, error);
+            membership::react(&self.shared, instance, &member, error);
             if commit::is_rebalance(error) {
                 return Err(ConsumerError::Fenced);
             }
@@ -129,8 +161,14 @@ impl Consumers {
 }
 
 /// Moves what is acknowledged.
-fn take(instance: &Instance, acks: &[Ack]) -> Vec<AckStatus> {
+fn take(
+    instance: &Instance,
+    speaker: Speaker,
+    acks: &[Ack],
+) -> Result<Vec<AckStatus>, ConsumerError> {
     let mut state = instance.state();
+    // The member may have connected elsewhere while this one waited.
+    speaker.check(instance, &state)?;
     let statuses = acks.iter().map(|ack| {
         let Some(slot) = find_slot_mut(&mut state.slots, &ack.partition) else {
             return AckStatus::NotAssigned;
@@ -141,5 +179,5 @@ fn take(instance: &Instance, acks: &[Ack]) -> Vec<AckStatus> {
         slot.is_worth_commit = true;
         if is_news { AckStatus::Committed } else { AckStatus::Unchanged }
     });
-    statuses.collect()
+    Ok(statuses.collect())
 }

@@ -84,7 +84,7 @@ impl LiveMember {
     /// how many offsets the client has not acknowledged.
     pub fn wrote<'a>(&self, next: impl Iterator<Item = (&'a TopicPartition, Offset)>) -> u64 {
         let mut state = self.call.instance.state();
-        if state.session.number != self.number {
+        if !state.session.is_of(self.number) {
             return 0;
         }
         for (partition, next) in next {
@@ -105,7 +105,7 @@ impl LiveMember {
     #[must_use]
     pub fn rewind(&self) -> Option<(Assignment, Seen)> {
         let mut state = self.call.instance.state();
-        if state.session.number != self.number || state.member.phase != Phase::Stable {
+        if !state.session.is_of(self.number) || state.member.phase != Phase::Stable {
             return None;
         }
         for slot in &mut state.slots {
@@ -121,7 +121,7 @@ impl LiveMember {
         let instance = &self.call.instance;
         {
             let mut state = instance.state();
-            if state.session.number != self.number {
+            if !state.session.is_of(self.number) {
                 return;
             }
             for (partition, next) in next {
@@ -142,7 +142,7 @@ fn look(state: &State, number: u64, seen: Seen) -> Option<(Change, Seen)> {
     if state.is_closed {
         return Some((Change::Closed, seen));
     }
-    if state.session.number != number {
+    if !state.session.is_of(number) {
         return Some((Change::Fenced, seen));
     }
     let revoked = (Change::Revoked, Seen { assigned: None, ..seen });

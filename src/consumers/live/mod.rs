@@ -3,7 +3,8 @@
 //! A member is found by its name. Whoever opens it again takes it over: the connection before is
 //! fenced, the assignment stays, and no rebalance happens. When its connection breaks it lingers
 //! for the session timeout; the keeper beats for it meanwhile. `open` begins a connection,
-//! `change` tells what happens to its partitions, `ack` moves what is committed.
+//! `change` tells what happens to its partitions, `ack` moves what is committed, `connection` is
+//! what a connection may say of its member, also after its end.
 //!
 //! Of each partition, `position` is what was written to the connection, `acknowledged` what the
 //! client is done with. Commits follow `acknowledged` and never go back. A connection that begins
@@ -11,12 +12,14 @@
 
 mod ack;
 mod change;
+mod connection;
 mod open;
 mod read;
 mod session;
 
 pub use ack::{Ack, AckOutcome, AckStatus};
 pub use change::{AssignedPartition, Assignment, Change, Seen};
+pub use connection::Connection;
 pub use open::{LiveMember, NewLiveMember};
 pub use read::{MemberRead, MemberRecords};
 pub use session::AckMode;

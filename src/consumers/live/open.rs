@@ -1,5 +1,6 @@
 //! How a connection becomes a member, and how the member ends.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -7,7 +8,7 @@ use tokio::sync::oneshot;
 use super::session::{AckMode, commit_start};
 use crate::base::ids::{GroupId, Offset, TopicPartition};
 use crate::consumers::closing;
-use crate::consumers::instance::{Call, Instance, Kind, Phase};
+use crate::consumers::instance::{Call, Instance, Kind, Phase, State};
 use crate::consumers::membership;
 use crate::consumers::positions::CommitExtent;
 use crate::consumers::registry::{Consumers, Shared};
@@ -58,26 +59,31 @@ impl Consumers {
     /// # Cancel safety
     /// Dropping the future may or may not leave the member joined; it lingers then.
     pub async fn open_stream(&self, new: NewLiveMember) -> Result<LiveMember, ConsumerError> {
-        let call = self.open_static(&new).await?;
-        let (shared, instance) = (self.shared.clone(), call.instance.clone());
-        let number = {
-            let mut state = instance.state();
+        let resume = new.resume.clone();
+        let begin = |state: &mut State| {
             let session = &mut state.session;
             session.number += 1;
             session.is_streaming = true;
             session.mode = new.ack;
             session.acks += 1;
             let number = session.number;
-            state.resume_all(new.resume);
+            state.resume_all(resume);
             number
         };
+        let (call, number) = self.open_static(&new, begin).await?;
+        let (shared, instance) = (self.shared.clone(), call.instance.clone());
         instance.notify();
         commit_start(&shared, &instance);
         Ok(LiveMember { shared, call, number })
     }
 
-    /// Finds or makes the member and has it subscribed.
-    pub(super) async fn open_static(&self, new: &NewLiveMember) -> Result<Call, ConsumerError> {
+    /// Finds or makes the member, has it subscribed, and begins with it before anybody else can
+    /// change what it reads, or close it.
+    pub(super) async fn open_static<T>(
+        &self,
+        new: &NewLiveMember,
+        begin: impl FnOnce(&mut State) -> T,
+    ) -> Result<(Call, T), ConsumerError> {
         let subscription = match &new.subscribe {
             Subscribe::Topics(names) => Subscription::topics(names)?,
             Subscribe::Pattern(pattern) => Subscription::pattern(pattern)?,
@@ -89,18 +95,24 @@ impl Consumers {
             ..NewInstance::default()
         })?;
         let key = InstanceKey { group: new.group.clone(), name: new.member.clone() };
-        let call = self.find_or_make(key, settings).await?;
-        let instance = &call.instance;
-        let control = instance.control.lock().await;
-        let is_failed = matches!(instance.state().member.phase, Phase::Failed(_));
-        if is_failed {
-            // Refused before, perhaps because another held the name: the newest one has it.
-            instance.state().forget_member();
-            membership::join(&self.shared, instance);
+        loop {
+            let call = self.find_or_make(key.clone(), settings.clone()).await?;
+            let instance = Arc::clone(&call.instance);
+            let _control = instance.control.lock().await;
+            if instance.state().is_closed {
+                // It left while this call waited: its name is free now.
+                continue;
+            }
+            let is_failed = matches!(instance.state().member.phase, Phase::Failed(_));
+            if is_failed {
+                // Refused before, perhaps because another held the name: the newest one has it.
+                instance.state().forget_member();
+                membership::join(&self.shared, &instance);
+            }
+            self.subscribe_to(&instance, subscription.clone()).await?;
+            let begun = begin(&mut instance.state());
+            return Ok((call, begun));
         }
-        self.subscribe_to(instance, subscription).await?;
-        drop(control);
-        Ok(call)
     }
 
     async fn find_or_make(
@@ -148,12 +160,22 @@ impl Consumers {
     /// The member leaves whether or not the answer is awaited.
     pub async fn close_member(&self, group: &GroupId, member: &str) -> Result<(), ConsumerError> {
         let call = self.static_call(group, member)?;
-        let (done, answer) = oneshot::channel();
         let (shared, instance) = (self.shared.clone(), call.instance.clone());
+        self.run_to_end(async move {
+            closing::close(&shared, &instance, CommitExtent::Acknowledged).await
+        })
+        .await
+    }
+
+    /// Runs `closing` to its end, whether or not the answer is awaited.
+    pub(super) async fn run_to_end<T: Send + 'static>(
+        &self,
+        closing: impl Future<Output = Result<T, ConsumerError>> + Send + 'static,
+    ) -> Result<T, ConsumerError> {
+        let (done, answer) = oneshot::channel();
         self.shared.shutdown.spawn(async move {
-            let closed = closing::close(&shared, &instance, CommitExtent::Acknowledged).await;
             // Nobody may be waiting any more.
-            let _unheard = done.send(closed);
+            let _unheard = done.send(closing.await);
         });
         answer.await.unwrap_or(Err(ConsumerError::ShuttingDown))
     }
@@ -177,7 +199,7 @@ impl Drop for LiveMember {
         let instance = &self.call.instance;
         {
             let mut state = instance.state();
-            if state.session.number != self.number {
+            if !state.session.is_of(self.number) {
                 return;
             }
             state.session.is_streaming = false;

@@ -55,7 +55,7 @@ impl Consumers {
         let mut after = std::mem::take(&mut member.resume);
         after.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
         after.dedup_by(|a, b| a.0 == b.0);
-        let call = self.open_static(&member).await?;
+        let (call, ()) = self.open_static(&member, |_| ()).await?;
         let deadline = pin!(tokio::time::sleep(read.wait.min(HTTP_WAIT_MAX)));
         // Reads of one member follow each other.
         let mut turn = call.instance.turn.clone().lock_owned().await;

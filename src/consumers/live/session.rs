@@ -52,6 +52,11 @@ impl Session {
         self.mode != AckMode::None
     }
 
+    /// Says whether the connection of this number is the newest one.
+    pub(in crate::consumers) const fn is_of(&self, number: u64) -> bool {
+        self.number == number
+    }
+
     /// Puts a slot where the client says it stands, unless the group is further.
     pub(in crate::consumers) fn resume(&self, slot: &mut Slot) {
         let found = self.resume.binary_search_by(|(held, _)| held.cmp(&slot.partition)).ok();

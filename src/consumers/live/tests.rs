@@ -9,7 +9,7 @@ use crate::consumers::tests::{PATIENCE, Server, eventually};
 use crate::consumers::{ConsumerError, OffsetReset, Subscribe};
 use crate::engine::log::Isolation;
 
-fn new(member: &str, ack: AckMode) -> NewLiveMember {
+pub(super) fn new(member: &str, ack: AckMode) -> NewLiveMember {
     NewLiveMember {
         group: GroupId::from("g"),
         member: member.to_owned(),
@@ -22,18 +22,21 @@ fn new(member: &str, ack: AckMode) -> NewLiveMember {
 }
 
 /// A member with what it has seen.
-struct Stream {
-    member: Arc<LiveMember>,
+pub(super) struct Stream {
+    pub(super) member: Arc<LiveMember>,
     seen: Seen,
 }
 
 impl Stream {
-    async fn open(server: &Server, new: NewLiveMember) -> Self {
-        let member = Arc::new(server.consumers.open_stream(new).await.unwrap());
-        Self { member, seen: Seen::default() }
+    pub(super) async fn open(server: &Server, new: NewLiveMember) -> Self {
+        Self::of(server.consumers.open_stream(new).await.unwrap())
     }
 
-    async fn change(&mut self) -> Change {
+    pub(super) fn of(member: LiveMember) -> Self {
+        Self { member: Arc::new(member), seen: Seen::default() }
+    }
+
+    pub(super) async fn change(&mut self) -> Change {
         let change = tokio::time::timeout(PATIENCE, self.member.change(self.seen));
         let (change, seen) = change.await.unwrap();
         self.seen = seen;
@@ -41,7 +44,7 @@ impl Stream {
     }
 
     /// The next assignment; acknowledgements and revocations before it are passed over.
-    async fn assigned(&mut self) -> Assignment {
+    pub(super) async fn assigned(&mut self) -> Assignment {
         loop {
             match self.change().await {
                 Change::Assigned(assignment) => return assignment,
@@ -51,12 +54,12 @@ impl Stream {
         }
     }
 
-    fn wrote(&self, topic: &TopicName, partition: i32, next: Offset) -> u64 {
+    pub(super) fn wrote(&self, topic: &TopicName, partition: i32, next: Offset) -> u64 {
         self.member.wrote([(&at(topic, partition), next)].into_iter())
     }
 }
 
-fn at(topic: &TopicName, partition: i32) -> TopicPartition {
+pub(super) fn at(topic: &TopicName, partition: i32) -> TopicPartition {
     TopicPartition::new(topic.clone(), partition)
 }
 
@@ -64,7 +67,7 @@ fn positions(assignment: &Assignment) -> Vec<(i32, Option<Offset>)> {
     assignment.partitions.iter().map(|p| (p.partition.partition, p.position)).collect()
 }
 
-fn ack(topic: &TopicName, partition: i32, next: Offset) -> Ack {
+pub(super) fn ack(topic: &TopicName, partition: i32, next: Offset) -> Ack {
     Ack { partition: at(topic, partition), next }
 }
 
