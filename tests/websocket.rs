@@ -4,86 +4,11 @@
 
 mod common;
 
-use std::net::TcpStream;
-
-use common::{PATIENCE, Serve, Server};
-use serde_json::{Value, json};
-use tungstenite::client::IntoClientRequest;
-use tungstenite::handshake::client::Response;
+use common::ws::Client;
+use common::{Serve, Server};
+use serde_json::json;
+use tungstenite::Message;
 use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::{HandshakeError, Message, WebSocket};
-
-struct Client(WebSocket<TcpStream>);
-
-impl Client {
-    fn connect(server: &Server) -> Self {
-        Self::with(server, &[("sec-websocket-protocol", "hydrant.v1+json")]).unwrap().0
-    }
-
-    fn with(server: &Server, headers: &[(&'static str, &str)]) -> Result<(Self, Response), u16> {
-        let mut request = format!("ws://{}/ws", server.http).into_client_request().unwrap();
-        for (name, value) in headers {
-            request.headers_mut().insert(*name, value.parse().unwrap());
-        }
-        let socket = TcpStream::connect(server.http).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        match tungstenite::client(request, socket) {
-            Ok((socket, response)) => Ok((Self(socket), response)),
-            Err(HandshakeError::Failure(tungstenite::Error::Http(response))) => {
-                Err(response.status().as_u16())
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    fn send(&mut self, message: &Value) {
-        self.0.send(Message::text(message.to_string())).unwrap();
-    }
-
-    fn next(&mut self) -> Value {
-        loop {
-            match self.0.read().unwrap() {
-                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
-                Message::Ping(_) | Message::Pong(_) => {}
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    /// The next message of a type, past others.
-    fn until(&mut self, kind: &str) -> Value {
-        loop {
-            let message = self.next();
-            if message["type"] == kind {
-                return message;
-            }
-        }
-    }
-
-    /// Reads so many records of a subscription, each message within the credit.
-    fn records(&mut self, id: &str, count: usize) -> Vec<i64> {
-        let mut found = Vec::new();
-        while found.len() < count {
-            let message = self.until("records");
-            assert_eq!(message["id"], id);
-            let records = message["records"].as_array().unwrap();
-            found.extend(records.iter().map(|record| record["offset"].as_i64().unwrap()));
-        }
-        found
-    }
-
-    fn close_frame(&mut self) -> (u16, String) {
-        loop {
-            match self.0.read() {
-                Ok(Message::Close(Some(frame))) => {
-                    return (frame.code.into(), frame.reason.to_string());
-                }
-                Ok(_) => {}
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-}
 
 fn fill(server: &Server, topic: &str, count: usize) {
     server.create_topic(topic, 1, &[]);

@@ -12,6 +12,7 @@ pub(crate) mod http;
 pub(crate) mod rows;
 pub(crate) mod sse;
 pub(crate) mod wire;
+pub(crate) mod ws;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;

@@ -11,6 +11,7 @@ use super::place;
 use crate::base::ids::{GroupId, Offset, PartitionId, TopicName, TopicPartition};
 use crate::base::limits::STREAM_PARTITIONS_MAX;
 use crate::consumers::{Ack, AckOutcome};
+use crate::engine::Engine;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
 use crate::http::state::AppState;
 use crate::http::{body, media, query};
@@ -107,55 +108,69 @@ pub async fn acknowledge(
     let named = query::find(query.as_deref(), "member")?;
     let member = named.or_else(|| asked.member.clone());
     let member = member.ok_or_else(|| ApiError::bad_request("member is missing"))?;
-    let acks = acks_of(&state, asked)?;
+    let acks = asked.resolve(&state.engine)?;
     let group = GroupId::from(group.as_str());
     let outcomes = state.consumers.acknowledge(&group, &member, &acks).await?;
-    let answer = AcksAnswer { acks: outcomes.iter().map(answer).collect() };
-    let body = serde_json::to_vec(&answer).unwrap_or_default();
+    let body = serde_json::to_vec(&AcksAnswer::of(&outcomes)).unwrap_or_default();
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, media::JSON)], body).into_response())
 }
 
-fn acks_of(state: &AppState, asked: Acks) -> ApiResult<Vec<Ack>> {
-    let offsets = match (asked.cursor, asked.offsets) {
-        (Some(cursor), None) => {
-            let cursor = place::parse(&state.engine, "cursor", &cursor)?;
-            let places = place::of_cursor(&state.engine, &cursor);
-            return Ok(places
-                .into_iter()
-                .map(|(partition, next)| Ack { partition, next })
-                .collect());
+impl Acks {
+    /// Says which records are done, by partition.
+    ///
+    /// # Errors
+    /// 400 for what is not a cursor, and for neither or both of cursor and offsets; 410 for a
+    /// cursor that the server does not keep any more; 422 for a partition that cannot be, and for
+    /// more than a stream may have.
+    pub(in crate::http) fn resolve(self, engine: &Engine) -> ApiResult<Vec<Ack>> {
+        let offsets = match (self.cursor, self.offsets) {
+            (Some(cursor), None) => {
+                let cursor = place::parse(engine, "cursor", &cursor)?;
+                let places = place::of_cursor(engine, &cursor);
+                return Ok(places
+                    .into_iter()
+                    .map(|(partition, next)| Ack { partition, next })
+                    .collect());
+            }
+            (None, Some(offsets)) => offsets,
+            (Some(_), Some(_)) => {
+                return Err(ApiError::bad_request("cursor and offsets exclude each other"));
+            }
+            (None, None) => return Err(ApiError::bad_request("cursor or offsets is missing")),
+        };
+        if offsets.len() > STREAM_PARTITIONS_MAX {
+            let count = offsets.len();
+            let message =
+                format!("offsets of {count} partitions are more than {STREAM_PARTITIONS_MAX}");
+            return Err(ApiError::unprocessable(message));
         }
-        (None, Some(offsets)) => offsets,
-        (Some(_), Some(_)) => {
-            return Err(ApiError::bad_request("cursor and offsets exclude each other"));
-        }
-        (None, None) => return Err(ApiError::bad_request("cursor or offsets is missing")),
-    };
-    if offsets.len() > STREAM_PARTITIONS_MAX {
-        let count = offsets.len();
-        let message =
-            format!("offsets of {count} partitions are more than {STREAM_PARTITIONS_MAX}");
-        return Err(ApiError::unprocessable(message));
+        offsets.into_iter().map(AckOffset::resolve).collect()
     }
-    let ack = |offset: AckOffset| {
-        let name = TopicName::parse(&offset.topic)
+}
+
+impl AckOffset {
+    fn resolve(self) -> ApiResult<Ack> {
+        let name = TopicName::parse(&self.topic)
             .map_err(|error| ApiError::unprocessable(error.to_string()))?;
-        let partition = TopicPartition::new(name, offset.partition);
-        if offset.offset < 0 || offset.offset == Offset::MAX {
-            let message = format!("offset {} of {partition} is out of range", offset.offset);
+        let partition = TopicPartition::new(name, self.partition);
+        if self.offset < 0 || self.offset == Offset::MAX {
+            let message = format!("offset {} of {partition} is out of range", self.offset);
             return Err(ApiError::unprocessable(message));
         }
         // As in v2, clients name the last record processed; the log keeps the next one to read.
-        Ok(Ack { partition, next: offset.offset + 1 })
-    };
-    offsets.into_iter().map(ack).collect()
+        Ok(Ack { partition, next: self.offset + 1 })
+    }
 }
 
-fn answer(outcome: &AckOutcome) -> AckAnswer {
-    AckAnswer {
-        topic: outcome.partition.topic.to_string(),
-        partition: outcome.partition.partition,
-        status: outcome.status.as_str(),
-        committed: outcome.committed,
+impl AcksAnswer {
+    /// Shows what became of an acknowledgement.
+    pub(in crate::http) fn of(outcomes: &[AckOutcome]) -> Self {
+        let answer = |outcome: &AckOutcome| AckAnswer {
+            topic: outcome.partition.topic.to_string(),
+            partition: outcome.partition.partition,
+            status: outcome.status.as_str(),
+            committed: outcome.committed,
+        };
+        Self { acks: outcomes.iter().map(answer).collect() }
     }
 }

@@ -104,14 +104,23 @@ pub(super) struct Place<'a> {
     pub(super) next: Offset,
 }
 
-/// The data of the `ready` event.
-pub(super) fn ready(stream: &str, resume: &str, places: &[Place<'_>]) -> Vec<u8> {
+/// The data of the `ready` event; `member` is the name in its group, for a stream of one.
+pub(super) fn ready(
+    stream: &str,
+    resume: &str,
+    places: &[Place<'_>],
+    member: Option<&str>,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     out.extend_from_slice(b"{\"stream\":");
     json::string_into(stream, &mut out);
     out.extend_from_slice(b",\"resume\":");
     json::string_into(resume, &mut out);
     positions_into(places, &mut out);
+    if let Some(member) = member {
+        out.extend_from_slice(b",\"member\":");
+        json::string_into(member, &mut out);
+    }
     out.extend_from_slice(b",\"server\":");
     json::string_into(SERVER, &mut out);
     out.push(b'}');
@@ -280,7 +289,9 @@ mod tests {
         let positions = [at(0, 254), at(1, 600)];
         let list = "\"positions\":[{\"topic\":\"t\",\"partition\":0,\"offset\":254},\
                     {\"topic\":\"t\",\"partition\":1,\"offset\":600}]";
-        let ready = text(ready("s-1", "exact", &positions));
+        let member = text(ready("s-1", "fresh", &[], Some("tab \"1\"")));
+        assert!(member.contains(r#","positions":[],"member":"tab \"1\"","server":"#), "{member}");
+        let ready = text(ready("s-1", "exact", &positions, None));
         let expected =
             format!("{{\"stream\":\"s-1\",\"resume\":\"exact\",{list},\"server\":\"{SERVER}\"}}");
         assert_eq!(ready, expected);

@@ -167,10 +167,7 @@ impl StreamHub {
         let refusals = params.subscription.refusals;
         match self.0.open(&ask, params, wire.clone()).await {
             Ok(Some(opened)) => Ok(opened.answer(&wire)),
-            Ok(None) => {
-                let no_store = [(header::CACHE_CONTROL, "no-store")];
-                Ok((StatusCode::NO_CONTENT, no_store).into_response())
-            }
+            Ok(None) => Ok(over()),
             Err(error) if refusals == Refusals::Soft && is_transient(&error) => {
                 Ok(soften(&error, &wire))
             }
@@ -287,7 +284,7 @@ impl Hub {
             Some(stored) => stored.text().to_vec(),
             None => cursor::to_bytes(self.head(&plan), positions(&course.parts)),
         };
-        let opening = opening(&plan.wire, (&stream_id, &cursor), &course.parts, start);
+        let opening = opening(&plan.wire, (&stream_id, &cursor), &course, start);
         let wait_ms = plan.until.map(|at| at.saturating_sub(self.clock.now_ms()));
         let wait = wait_ms.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0);
         let life = Life::new(
@@ -340,6 +337,11 @@ fn event_stream(body: Body, wire: &Wire) -> Response {
     response
 }
 
+/// The answer to a client whose stream came to its end before: an EventSource stops at it.
+fn over() -> Response {
+    (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")]).into_response()
+}
+
 /// Tells whether asking again may help.
 fn is_transient(error: &ApiError) -> bool {
     error.status == StatusCode::TOO_MANY_REQUESTS || error.status.is_server_error()
@@ -355,11 +357,12 @@ fn soften(error: &ApiError, wire: &Wire) -> Response {
 }
 
 /// The first frame, which is sent at once: it primes the client's cursor before there is a record.
-fn opening(wire: &Wire, (stream, cursor): (&str, &[u8]), parts: &[Part], start: &Start) -> Bytes {
+fn opening(wire: &Wire, (stream, cursor): (&str, &[u8]), course: &Course, start: &Start) -> Bytes {
     let mut out = wire.opening().to_vec();
-    let ready = events::ready(stream, start.resumed.as_str(), &places(parts));
+    let member = course.source.as_ref().and_then(|source| source.member());
+    let ready = events::ready(stream, start.resumed.as_str(), &places(&course.parts), member);
     // A cursor without positions would only replace a better one that the client has.
-    let id = (!parts.is_empty() || !start.budget.is_unlimited()).then_some(cursor);
+    let id = (!course.parts.is_empty() || !start.budget.is_unlimited()).then_some(cursor);
     wire.event_into("ready", id, &ready, &mut out);
     for gap in &start.gaps {
         wire.event_into("gap", Some(cursor), &gap.json(), &mut out);

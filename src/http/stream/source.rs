@@ -56,6 +56,11 @@ pub(super) trait Source: Send {
         None
     }
 
+    /// The name of the member that the stream is in its group, if it is in one.
+    fn member(&self) -> Option<&str> {
+        None
+    }
+
     /// Notes that the connection was handed a frame, after which the stream is where `parts` say.
     fn wrote(&mut self, _parts: &[Part]) {}
 }

@@ -9,19 +9,23 @@ mod params;
 pub(super) mod route;
 mod source;
 
-use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-use self::params::GroupParams;
+use axum::response::Response;
+use http::{HeaderName, HeaderValue};
+
+pub(super) use self::params::GroupParams;
 use self::source::MemberSource;
 use super::body::{Course, Ending, Plan};
 use super::open_streams::Permit;
 use super::params::{Format, Refusals, Resume, Subscription, negotiate};
+use super::source::Source;
 use super::start::{Resumed, Start};
 use super::wire::Wire;
-use super::{Ask, Hub, StreamHub, is_transient, soften};
+use super::{Ask, Hub, Opened, StreamHub, is_transient, over, soften};
 use crate::base::ids::{Offset, TopicName, TopicPartition};
-use crate::consumers::Consumers;
+use crate::consumers::{Connection, Consumers};
 use crate::engine::log::Isolation;
 use crate::http::error::ApiResult;
 use crate::http::members::place;
@@ -41,41 +45,68 @@ impl StreamHub {
         group: &str,
         ask: &Ask<'_>,
     ) -> ApiResult<Response> {
-        let params = GroupParams::parse(ask.query, ask.headers)?;
+        let params = GroupParams::parse(ask.query, ask.body, ask.headers)?;
         let shape = &params.stream.shape;
         let transport = shape.transport.map_or_else(|| negotiate(ask.headers), Ok)?;
         let wire = Wire::http(shape, transport);
         let refusals = params.stream.subscription.refusals;
-        match self.0.open_in_group(consumers, (group, ask), params, wire.clone()).await {
+        match self.0.open_in_group(consumers, (group, ask.client), params, wire.clone()).await {
+            Ok(Some(opened)) => Ok(opened.answer(&wire)),
+            Ok(None) => Ok(over()),
             Err(error) if refusals == Refusals::Soft && is_transient(&error) => {
                 Ok(soften(&error, &wire))
             }
-            answered => answered,
+            Err(error) => Err(error),
         }
     }
 }
 
+/// A stream that is open as a member of a group.
+pub(super) struct OpenedInGroup {
+    pub(super) opened: Opened,
+    /// Speaks for the member, also when the stream has ended.
+    pub(super) connection: Connection,
+}
+
+impl OpenedInGroup {
+    /// The answer over HTTP.
+    fn answer(self, wire: &Wire) -> Response {
+        let mut response = self.opened.answer(wire);
+        if let Ok(value) = HeaderValue::from_str(self.connection.member()) {
+            response.headers_mut().insert(HeaderName::from_static("stream-member"), value);
+        }
+        response
+    }
+}
+
 impl Hub {
-    async fn open_in_group(
-        self: &std::sync::Arc<Self>,
+    /// Opens a stream as a member of a group for a client, if its address is known; none if it
+    /// came to its end before.
+    ///
+    /// # Errors
+    /// As the route documents.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may or may not leave the member joined; it lingers then.
+    pub(super) async fn open_in_group(
+        self: &Arc<Self>,
         consumers: &Consumers,
-        (group, ask): (&str, &Ask<'_>),
+        (group, client): (&str, Option<SocketAddr>),
         mut params: GroupParams,
         wire: Wire,
-    ) -> ApiResult<Response> {
+    ) -> ApiResult<Option<OpenedInGroup>> {
         params.stream.subscription.find_stored(&*self.engine.cursors);
         let subscription = &params.stream.subscription;
         if subscription.is_done() {
-            let no_store = [(header::CACHE_CONTROL, "no-store")];
-            return Ok((StatusCode::NO_CONTENT, no_store).into_response());
+            return Ok(None);
         }
-        let permit = Permit::acquire(self, ask.client)?;
+        let permit = Permit::acquire(self, client)?;
         let mut new = params.member.member(group, || format!("stream-{}", uuid::Uuid::new_v4()))?;
         let isolation = subscription.isolation.unwrap_or(Isolation::ReadCommitted);
         (new.isolation, new.resume) = (isolation, self.resume(subscription));
         let resumed = if new.resume.is_empty() { Resumed::Fresh } else { Resumed::Exact };
         let member = consumers.open_stream(new).await?;
-        let name = member.name().to_owned();
+        let connection = member.connection();
         let source = MemberSource::new(member, self.engine.topics.clone(), params.pace);
         let start = Start {
             spans: Vec::new(),
@@ -88,7 +119,7 @@ impl Hub {
         let plan = Plan {
             ids: shape.ids,
             format: Format { framing: wire.framing(), ..shape.format.clone() },
-            wire: std::sync::Arc::new(wire.clone()),
+            wire: Arc::new(wire),
             filter: self.filters.filter(&shape.conditions),
             batch: shape.batch,
             isolation,
@@ -98,14 +129,10 @@ impl Hub {
             budget: start.budget,
             ending: Ending::Never,
         };
-        let source = Some(Box::new(source) as Box<dyn super::source::Source>);
+        let source = Some(Box::new(source) as Box<dyn Source>);
         let course = Course { parts: Vec::new(), source, stored: None };
         let opened = self.begin(permit, course, plan, (&start, subscription));
-        let mut response = opened.answer(&wire);
-        if let Ok(value) = HeaderValue::from_str(&name) {
-            response.headers_mut().insert(HeaderName::from_static("stream-member"), value);
-        }
-        Ok(response)
+        Ok(Some(OpenedInGroup { opened, connection }))
     }
 
     /// Where the client says it stands.

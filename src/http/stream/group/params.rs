@@ -7,8 +7,7 @@ use http::HeaderMap;
 use super::pace::Pace;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::members::params::{MemberParams, Taken};
-use crate::http::query;
-use crate::http::stream::params::{Overflow, Params, Subscription};
+use crate::http::stream::params::{Overflow, Params, Subscription, pairs};
 
 /// Offsets that may be written and not acknowledged, by default.
 const UNACKED_DEFAULT: u64 = 1_000;
@@ -21,25 +20,27 @@ const ACK_TIMEOUT_SECONDS: std::ops::RangeInclusive<u64> = 1..=3_600;
 
 /// Everything that a client asked for.
 #[derive(Debug)]
-pub(super) struct GroupParams {
+pub(in crate::http::stream) struct GroupParams {
     pub(super) member: MemberParams,
     pub(super) stream: Params,
     pub(super) pace: Pace,
 }
 
 impl GroupParams {
-    /// Reads everything.
+    /// Reads everything, of a query and of a JSON object.
     ///
     /// # Errors
     /// 400 names the parameter and its value.
-    pub(super) fn parse(text: Option<&str>, headers: &HeaderMap) -> ApiResult<Self> {
+    pub(in crate::http::stream) fn parse(
+        text: Option<&str>,
+        body: Option<&[u8]>,
+        headers: &HeaderMap,
+    ) -> ApiResult<Self> {
         let mut member = MemberParams::default();
         let (mut unacked_max, mut timeout) = (None, None);
         let mut rest = Vec::new();
         let mut seen: Vec<String> = Vec::new();
-        for raw in text.unwrap_or_default().split('&').filter(|raw| !raw.is_empty()) {
-            let Some(pair) = query::pairs(raw).next() else { continue };
-            let (name, value) = pair?;
+        for (name, value) in pairs(text, body)? {
             let refuse =
                 |rule: &str| ApiError::bad_request(format!("{name} '{value}' is not {rule}"));
             let within = |range: std::ops::RangeInclusive<u64>| {
@@ -62,14 +63,14 @@ impl GroupParams {
                 _ => member.set(&name, &value)?,
             };
             if taken == Taken::No {
-                rest.push(raw);
+                rest.push((name, value));
             } else if seen.contains(&name) {
                 return Err(ApiError::bad_request(format!("{name} '{value}' is given twice")));
             } else {
                 seen.push(name);
             }
         }
-        let stream = Params::parse(Some(&rest.join("&")), None, headers)?;
+        let stream = Params::from_pairs(rest, headers)?;
         check(&stream.subscription)?;
         let mode = member.ack();
         let pace = Pace::new(mode, unacked_max.unwrap_or(UNACKED_DEFAULT), timeout);
@@ -91,4 +92,48 @@ fn check(subscription: &Subscription) -> ApiResult<()> {
         return Ok(());
     };
     Err(ApiError::bad_request(format!("{name} is not possible in a group")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consumers::AckMode;
+
+    fn parse(text: Option<&str>, body: Option<&str>) -> ApiResult<GroupParams> {
+        GroupParams::parse(text, body.map(str::as_bytes), &HeaderMap::new())
+    }
+
+    #[test]
+    fn a_body_says_what_a_query_says() {
+        let query = "topics=a,b&member=m&ack=explicit&max_unacked=7&ack_timeout=3&from=earliest\
+                     &isolation=read_uncommitted&limit=5&key=x&key=y";
+        let body = r#"{"topics":["a","b"],"member":"m","ack":"explicit","max_unacked":7,
+            "ack_timeout":3,"from":"earliest","isolation":"read_uncommitted","limit":5,
+            "key":["x","y"]}"#;
+        let (query, body) = (parse(Some(query), None).unwrap(), parse(None, Some(body)).unwrap());
+        assert_eq!(query.member.ack(), AckMode::Explicit);
+        assert_eq!(query.pace.allowance(), Some(7));
+        assert_eq!((&query.member, &query.stream), (&body.member, &body.stream));
+        assert_eq!(format!("{:?}", query.pace), format!("{:?}", body.pace));
+    }
+
+    #[test]
+    fn refusals_name_parameter_and_value() {
+        for (body, part) in [
+            (r#"{"topics":["t"],"ack":"later"}"#, "ack 'later'"),
+            (r#"{"topics":["t"],"max_unacked":0}"#, "max_unacked '0'"),
+            (r#"{"topics":["t"],"max_unacked":-1}"#, "max_unacked '-1'"),
+            (r#"{"topics":["t"],"ack_timeout":3601}"#, "ack_timeout '3601'"),
+            (r#"{"topics":["t"],"member":""}"#, "member ''"),
+            (r#"{"topics":["t"],"member":{}}"#, "member '{}'"),
+            (r#"{"topics":["t"],"from":"-5"}"#, "from '-5'"),
+            (r#"{"topics":["t"],"partitions":[0]}"#, "partitions is not possible in a group"),
+            (r#"{"topics":["t"],"until":"end"}"#, "until is not possible in a group"),
+            (r#"{"topics":["t"],"ticket":"x"}"#, "ticket 'x'"),
+        ] {
+            let refused = parse(None, Some(body)).unwrap_err();
+            assert_eq!(refused.code, 400, "{body}");
+            assert!(refused.message.contains(part), "{body}: {}", refused.message);
+        }
+    }
 }

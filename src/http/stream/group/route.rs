@@ -24,7 +24,7 @@ use crate::http::stream::routes::address;
         ("pattern" = Option<String>, Query,
             description = "Regular expression of whole names of topics, instead of topics"),
         ("member" = Option<String>, Query, example = "tab-1",
-            description = "Name of the member; made up by default and told in Stream-Member"),
+            description = "Name of the member; made up by default, told in Stream-Member and in ready"),
         ("ack" = Option<String>, Query, example = "auto",
             description = "auto (default): what was written 5 s ago counts once later bytes were \
                 taken; explicit: POST acks counts; none: nothing is committed"),

@@ -131,6 +131,10 @@ impl Source for MemberSource {
         self.assigned.is_some()
     }
 
+    fn member(&self) -> Option<&str> {
+        Some(self.member.name())
+    }
+
     fn allowance(&self) -> Option<u64> {
         self.pace.allowance()
     }

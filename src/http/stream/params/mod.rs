@@ -39,6 +39,19 @@ impl Setting {
     }
 }
 
+/// Reads the names and values of a query, and those of a JSON object.
+///
+/// # Errors
+/// 400 for text that is not percent-encoded UTF-8, and for a body that is not an object of
+/// parameters; 413 for one of more than 512 KiB.
+pub(super) fn pairs(text: Option<&str>, body: Option<&[u8]>) -> ApiResult<Vec<(String, String)>> {
+    let mut pairs: Vec<_> = query::pairs(text.unwrap_or_default()).collect::<ApiResult<_>>()?;
+    if let Some(body) = body {
+        pairs.extend(json_body::pairs(body)?);
+    }
+    Ok(pairs)
+}
+
 /// Everything that a client asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Params {
@@ -56,13 +69,17 @@ impl Params {
         body: Option<&[u8]>,
         headers: &HeaderMap,
     ) -> ApiResult<Self> {
+        Self::from_pairs(pairs(text, body)?, headers)
+    }
+
+    /// Reads names and values that may come from anywhere.
+    ///
+    /// # Errors
+    /// 400 names the parameter and its value.
+    pub(super) fn from_pairs(pairs: Vec<(String, String)>, headers: &HeaderMap) -> ApiResult<Self> {
         let mut params = Self::default();
         let mut seen: Vec<String> = Vec::new();
         let mut from_cursor = None;
-        let mut pairs: Vec<_> = query::pairs(text.unwrap_or_default()).collect::<ApiResult<_>>()?;
-        if let Some(body) = body {
-            pairs.extend(json_body::pairs(body)?);
-        }
         for (name, value) in pairs {
             if let "last_event_id" | "lastEventId" = name.as_str() {
                 from_cursor.get_or_insert((name, value));

@@ -2,9 +2,16 @@
 //!
 //! A subscription is the same [`super::body::StreamBody`] that a stream over HTTP is, pulled for as
 //! long as its client grants credit. There is no queue: what the client does not take is lag.
+//!
+//! `session` is the loop of a connection, `subscriptions` are its streams, `work` does what takes
+//! time. `request` and `wish` read what its client sends, `message` writes what answers it.
 
+mod message;
 mod request;
 mod session;
+mod subscriptions;
+mod wish;
+mod work;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,8 +67,9 @@ pub(super) type Count = AtomicUsize;
 /// Opens a WebSocket.
 ///
 /// Messages are JSON objects with a `type`: `subscribe`, `unsubscribe`, `credit`, `ack`, `produce`
-/// and `ping` from the client; `ready`, `records`, the events of streams, `produced`, `pong` and
-/// `error` from the server.
+/// and `ping` from the client; `ready`, `records`, the events of streams, `acked`, `produced`,
+/// `pong` and `error` from the server. A subscription with a `group` is a member of it, as
+/// `GET /consumers/{group}/stream` is, and `ack` does what `POST /consumers/{group}/acks` does.
 #[utoipa::path(
     get, path = "/ws", tag = "streams", operation_id = "webSocket",
     params(

@@ -2,16 +2,11 @@
 
 use serde_json::{Map, Value};
 
+use super::wish::{Wish, records};
 use crate::http::error::{ApiError, ApiResult};
 
 /// Longest id that a client may give.
 const ID_BYTES_MAX: usize = 256;
-
-/// Records that a subscription may send before its client grants more.
-const CREDIT_DEFAULT: u64 = 256;
-
-/// Most records that one message grants.
-const CREDIT_MAX: u64 = 1_000_000;
 
 /// A message, with the id that its answers carry.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,18 +18,36 @@ pub(super) struct Request {
 /// What a client wants.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Action {
-    /// A stream: parameters as those of `POST /stream`, and records that it may send at once.
-    Subscribe { id: String, parameters: Vec<u8>, credit: u64 },
+    /// A stream.
+    Subscribe { id: String, wish: Wish },
     /// The end of a subscription.
-    Unsubscribe { id: String },
+    Unsubscribe { id: String, goodbye: Goodbye },
     /// More records.
     Credit { id: String, records: u64 },
-    /// A cursor was worked through.
-    Ack { id: String },
-    /// Records to produce: topic, query and headers as by REST, and the body.
-    Produce { topic: String, acks: Option<String>, format: &'static str, body: Vec<u8> },
+    /// Records were worked through: an object as that of `POST /consumers/{group}/acks`.
+    Ack { id: String, acks: Vec<u8> },
+    /// Records to produce.
+    Produce(Records),
     /// A sign of life.
     Ping,
+}
+
+/// Records to produce: topic, `acks` and media type as by REST, and the body.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Records {
+    pub(super) topic: String,
+    pub(super) acks: Option<String>,
+    pub(super) format: &'static str,
+    pub(super) body: Vec<u8>,
+}
+
+/// What becomes of a member whose subscription its client ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Goodbye {
+    /// It leaves its group, so that others have its partitions at once.
+    Leave,
+    /// It keeps its partitions for its session, as if the connection had broken.
+    Linger,
 }
 
 /// Why a message is not understood.
@@ -82,14 +95,14 @@ fn action(id: Option<&String>, mut fields: Map<String, Value>) -> ApiResult<Acti
     let named =
         || id.cloned().ok_or_else(|| ApiError::bad_request(format!("type '{kind}' needs an id")));
     match kind.as_str() {
-        "subscribe" => subscribe(named()?, fields),
-        "unsubscribe" => Ok(Action::Unsubscribe { id: named()? }),
+        "subscribe" => Ok(Action::Subscribe { id: named()?, wish: Wish::parse(fields)? }),
+        "unsubscribe" => unsubscribe(named()?, fields),
         "credit" => {
             let id = named()?;
-            let records = credit(fields.get("records").unwrap_or(&Value::Null), "records")?;
+            let records = records(fields.get("records").unwrap_or(&Value::Null), "records")?;
             Ok(Action::Credit { id, records })
         }
-        "ack" => Ok(Action::Ack { id: named()? }),
+        "ack" => ack(named()?, &fields),
         "produce" => produce(fields),
         "ping" => Ok(Action::Ping),
         _ => {
@@ -101,39 +114,42 @@ fn action(id: Option<&String>, mut fields: Map<String, Value>) -> ApiResult<Acti
     }
 }
 
-fn credit(value: &Value, name: &str) -> ApiResult<u64> {
-    match value.as_u64() {
-        Some(records) if (1..=CREDIT_MAX).contains(&records) => Ok(records),
-        _ => {
-            let message = format!("{name} '{value}' is not a number from 1 to {CREDIT_MAX}");
-            Err(ApiError::bad_request(message))
+fn unsubscribe(id: String, mut fields: Map<String, Value>) -> ApiResult<Action> {
+    let goodbye = match fields.remove("leave") {
+        None | Some(Value::Null | Value::Bool(true)) => Goodbye::Leave,
+        Some(Value::Bool(false)) => Goodbye::Linger,
+        Some(other) => {
+            return Err(ApiError::bad_request(format!("leave {other} is not true or false")));
         }
+    };
+    only_known("unsubscribe", &fields, &[])?;
+    Ok(Action::Unsubscribe { id, goodbye })
+}
+
+fn ack(id: String, fields: &Map<String, Value>) -> ApiResult<Action> {
+    // Whose acknowledgement it is, the subscription says.
+    only_known("ack", fields, &["cursor", "offsets"])?;
+    let refuse = |name: &str, value: &Value, rule: &str| {
+        Err(ApiError::bad_request(format!("{name} {value} is not {rule}")))
+    };
+    match (fields.get("cursor"), fields.get("offsets")) {
+        (Some(cursor), _) if !matches!(cursor, Value::String(_) | Value::Null) => {
+            refuse("cursor", cursor, "a string")
+        }
+        (_, Some(offsets)) if !matches!(offsets, Value::Array(_) | Value::Null) => {
+            refuse("offsets", offsets, "a list")
+        }
+        _ => Ok(Action::Ack { id, acks: serde_json::to_vec(fields).unwrap_or_default() }),
     }
 }
 
-fn subscribe(id: String, mut fields: Map<String, Value>) -> ApiResult<Action> {
-    let credit = match fields.remove("credit") {
-        Some(value) => credit(&value, "credit")?,
-        None => CREDIT_DEFAULT,
-    };
-    if let Some(group) = fields.get("group") {
-        let message = format!("group {group}: WebSocket subscriptions are not members of groups");
-        return Err(ApiError::bad_request(message));
-    }
-    for (name, value) in &fields {
-        if matches!(name.as_str(), "format" | "ids" | "event") {
-            let message = format!("{name} {value} is not possible on a WebSocket");
-            return Err(ApiError::bad_request(message));
+fn only_known(kind: &str, fields: &Map<String, Value>, known: &[&str]) -> ApiResult<()> {
+    match fields.keys().find(|name| !known.contains(&name.as_str())) {
+        Some(unknown) => {
+            Err(ApiError::bad_request(format!("'{unknown}' is not a field of {kind}")))
         }
+        None => Ok(()),
     }
-    if let Some(topic) = fields.remove("topic") {
-        fields.insert("topics".to_owned(), Value::Array(vec![topic]));
-    }
-    if let Some(cursor) = fields.remove("cursor") {
-        fields.insert("last_event_id".to_owned(), cursor);
-    }
-    let parameters = serde_json::to_vec(&fields).unwrap_or_default();
-    Ok(Action::Subscribe { id, parameters, credit })
 }
 
 fn produce(mut fields: Map<String, Value>) -> ApiResult<Action> {
@@ -156,12 +172,9 @@ fn produce(mut fields: Map<String, Value>) -> ApiResult<Action> {
         Some("text") => "application/vnd.kafka.text.v2+json",
         Some(other) => return refuse("format", &other.into(), "json, binary or text"),
     };
-    if let Some(unknown) = fields.keys().find(|name| name.as_str() != "records") {
-        let message = format!("'{unknown}' is not a field of produce");
-        return Err(ApiError::bad_request(message));
-    }
+    only_known("produce", &fields, &["records"])?;
     let body = serde_json::to_vec(&fields).unwrap_or_default();
-    Ok(Action::Produce { topic, acks, format, body })
+    Ok(Action::Produce(Records { topic, acks, format, body }))
 }
 
 #[cfg(test)]
@@ -180,24 +193,34 @@ mod tests {
     fn every_type_is_understood() {
         let parse = |text: &str| Request::parse(text).unwrap().action;
         let id = || "a".to_owned();
-        let Action::Subscribe { id: of, parameters, credit } = parse(
+        let Action::Subscribe { id: of, wish } = parse(
             r#"{"type":"subscribe","id":"a","topic":"t","cursor":"1.x","credit":7,"from":"-5"}"#,
         ) else {
             panic!("no subscription")
         };
-        assert_eq!((of.as_str(), credit), ("a", 7));
-        let parameters: Value = serde_json::from_slice(&parameters).unwrap();
+        assert_eq!((of.as_str(), wish.credit, wish.group), ("a", 7, None));
+        let parameters: Value = serde_json::from_slice(&wish.parameters).unwrap();
         let expected = serde_json::json!({"topics": ["t"], "last_event_id": "1.x", "from": "-5"});
         assert_eq!(parameters, expected);
-        assert_eq!(parse(r#"{"type":"unsubscribe","id":"a"}"#), Action::Unsubscribe { id: id() });
+        for (text, goodbye) in [
+            (r#"{"type":"unsubscribe","id":"a"}"#, Goodbye::Leave),
+            (r#"{"type":"unsubscribe","id":"a","leave":true}"#, Goodbye::Leave),
+            (r#"{"type":"unsubscribe","id":"a","leave":false}"#, Goodbye::Linger),
+        ] {
+            assert_eq!(parse(text), Action::Unsubscribe { id: id(), goodbye }, "{text}");
+        }
         assert_eq!(
             parse(r#"{"type":"credit","id":"a","records":5}"#),
             Action::Credit { id: id(), records: 5 }
         );
-        assert_eq!(parse(r#"{"type":"ack","id":"a","cursor":"1.x"}"#), Action::Ack { id: id() });
+        let acks = br#"{"cursor":"1.x"}"#.to_vec();
+        let ack = parse(r#"{"type":"ack","id":"a","cursor":"1.x"}"#);
+        assert_eq!(ack, Action::Ack { id: id(), acks });
         assert_eq!(parse(r#"{"type":"ping"}"#), Action::Ping);
         let produce = parse(r#"{"type":"produce","topic":"t","acks":1,"records":[{"value":1}]}"#);
-        let Action::Produce { topic, acks, format, body } = produce else { panic!("no produce") };
+        let Action::Produce(Records { topic, acks, format, body }) = produce else {
+            panic!("no produce")
+        };
         assert_eq!((topic.as_str(), acks.as_deref()), ("t", Some("1")));
         assert!(format.contains("json") && body == br#"{"records":[{"value":1}]}"#);
     }
@@ -211,7 +234,15 @@ mod tests {
             (r#"{"type":"subscribe","id":7}"#, "id '7'"),
             (r#"{"type":"subscribe","id":"a","credit":0}"#, "credit '0'"),
             (r#"{"type":"subscribe","id":"a","format":"sse"}"#, "format"),
-            (r#"{"type":"subscribe","id":"a","group":"g"}"#, "group"),
+            (r#"{"type":"subscribe","id":"a","group":""}"#, r#"group """#),
+            (r#"{"type":"subscribe","id":"a","group":7}"#, "group 7"),
+            (r#"{"type":"subscribe","id":"a","topic":"t","topics":["u"]}"#, "topic \"t\""),
+            (r#"{"type":"unsubscribe","id":"a","leave":1}"#, "leave 1"),
+            (r#"{"type":"unsubscribe","id":"a","colour":1}"#, "'colour'"),
+            (r#"{"type":"ack","cursor":"1.x"}"#, "needs an id"),
+            (r#"{"type":"ack","id":"a","cursor":5}"#, "cursor 5"),
+            (r#"{"type":"ack","id":"a","offsets":{}}"#, "offsets {}"),
+            (r#"{"type":"ack","id":"a","cursor":"1.x","member":"m"}"#, "'member'"),
             (r#"{"type":"credit","id":"a","records":-1}"#, "records '-1'"),
             (r#"{"type":"credit","id":"a"}"#, "records 'null'"),
             (r#"{"type":"produce","records":[]}"#, "topic"),

@@ -3,40 +3,28 @@
 //! One task does both. While it writes it does not read, and while a client is slow it pulls
 //! nothing, so neither side can make it gather anything.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
-use axum::extract::{Path, RawQuery, State};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use http_body::Body as _;
-use http_body_util::BodyExt;
+use http::StatusCode;
 use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 
-use super::super::body::StreamBody;
-use super::super::params::Params;
-use super::super::wire::Wire;
-use super::super::{Ask, Hub};
-use super::request::{Action, Refusal, Request};
-use crate::base::json;
+use super::request::{Action, Goodbye, Refusal, Request};
+use super::subscriptions::{Pulled, Removed, Subscriptions};
+use super::wish::Wish;
+use super::{message, work};
 use crate::engine::BoxFuture;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::state::AppState;
-use crate::http::v2::produce;
 
-/// Subscriptions of one connection.
-const SUBSCRIPTIONS_MAX: usize = 64;
-
-/// Produce requests of one connection that wait for their answers; while there are so many, nothing
-/// is read.
-const PRODUCES_MAX: usize = 8;
+/// Requests of one connection that wait for their answers; while there are so many, nothing is
+/// read.
+const REQUESTS_MAX: usize = 8;
 
 /// A client that does not take a message in this time is gone.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
@@ -47,23 +35,14 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// Silence after which a client is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// One stream of a connection.
-struct Subscription {
-    id: String,
-    body: StreamBody,
-    /// The beginning of a message whose end was not pulled yet.
-    rest: Vec<u8>,
-}
-
 /// One connection.
 pub(super) struct Session {
     state: AppState,
     peer: Option<SocketAddr>,
     socket: WebSocket,
-    /// In the order of their turns.
-    subscriptions: VecDeque<Subscription>,
-    /// Answers to produce requests, as they come.
-    produces: FuturesUnordered<BoxFuture<Vec<u8>>>,
+    subscriptions: Subscriptions,
+    /// Answers to requests that take time, as they come.
+    answers: FuturesUnordered<BoxFuture<Vec<u8>>>,
     stopping: Option<BoxFuture<()>>,
     pings: Interval,
     heard: Instant,
@@ -75,8 +54,8 @@ enum Next {
     Received(Option<Result<Message, axum::Error>>),
     /// An answer is ready.
     Answer(Vec<u8>),
-    /// A subscription has bytes, or is over.
-    Pulled(usize, Option<Bytes>),
+    /// A subscription has messages, or is over.
+    Pulled(Pulled),
     /// It is time to ping.
     Ping,
     /// The server stops.
@@ -102,8 +81,8 @@ impl Session {
             state,
             peer,
             socket,
-            subscriptions: VecDeque::new(),
-            produces: FuturesUnordered::new(),
+            subscriptions: Subscriptions::default(),
+            answers: FuturesUnordered::new(),
             stopping: Some(Box::pin(async move { shutdown.stopping().await })),
             pings,
             heard: Instant::now(),
@@ -117,7 +96,7 @@ impl Session {
             let stepped = match next {
                 Next::Received(message) => self.received(message).await,
                 Next::Answer(answer) => self.send(answer).await,
-                Next::Pulled(at, piece) => self.pulled(at, piece).await,
+                Next::Pulled(pulled) => self.pulled(pulled).await,
                 Next::Ping => self.ping().await,
                 Next::Stopping => Ok(()),
             };
@@ -125,7 +104,7 @@ impl Session {
                 break over;
             }
             // Subscriptions end by themselves when the server stops, spread over a moment.
-            let is_idle = self.subscriptions.is_empty() && self.produces.is_empty();
+            let is_idle = self.subscriptions.is_empty() && self.answers.is_empty();
             if self.stopping.is_none() && is_idle {
                 break Over::Close(close_code::AWAY, "server is stopping".to_owned());
             }
@@ -146,19 +125,16 @@ impl Session {
             self.stopping = None;
             return Poll::Ready(Next::Stopping);
         }
-        if let Poll::Ready(Some(answer)) = self.produces.poll_next_unpin(context) {
+        if let Poll::Ready(Some(answer)) = self.answers.poll_next_unpin(context) {
             return Poll::Ready(Next::Answer(answer));
         }
-        if self.produces.len() < PRODUCES_MAX
+        if self.answers.len() < REQUESTS_MAX
             && let Poll::Ready(message) = self.socket.poll_next_unpin(context)
         {
             return Poll::Ready(Next::Received(message));
         }
-        for (at, subscription) in self.subscriptions.iter_mut().enumerate() {
-            if let Poll::Ready(frame) = Pin::new(&mut subscription.body).poll_frame(context) {
-                let piece = frame.map(|Ok(frame)| frame.into_data().unwrap_or_default());
-                return Poll::Ready(Next::Pulled(at, piece));
-            }
+        if let Poll::Ready(pulled) = self.subscriptions.poll(context) {
+            return Poll::Ready(Next::Pulled(pulled));
         }
         self.pings.poll_tick(context).map(|_| Next::Ping)
     }
@@ -170,23 +146,16 @@ impl Session {
         self.write(Message::Ping(Bytes::new())).await
     }
 
-    /// Sends the messages that are whole; puts the subscription behind all others.
-    async fn pulled(&mut self, at: usize, piece: Option<Bytes>) -> Step {
-        let Some(mut subscription) = self.subscriptions.remove(at) else { return Ok(()) };
-        let Some(piece) = piece else {
-            return self.send(control("unsubscribed", Some(&subscription.id))).await;
-        };
-        let mut piece: &[u8] = &piece;
-        while let Some(end) = memchr::memchr(b'\n', piece) {
-            let (line, after) = piece.split_at(end);
-            let mut message = std::mem::take(&mut subscription.rest);
-            message.extend_from_slice(line);
-            self.send(message).await?;
-            piece = after.get(1..).unwrap_or_default();
+    async fn pulled(&mut self, pulled: Pulled) -> Step {
+        match pulled {
+            Pulled::Over(id) => self.send(message::control("unsubscribed", Some(&id))).await,
+            Pulled::Messages(messages) => {
+                for message in messages {
+                    self.send(message).await?;
+                }
+                Ok(())
+            }
         }
-        subscription.rest.extend_from_slice(piece);
-        self.subscriptions.push_back(subscription);
-        Ok(())
     }
 
     async fn received(&mut self, message: Option<Result<Message, axum::Error>>) -> Step {
@@ -214,95 +183,63 @@ impl Session {
         };
         let id = request.id;
         match request.action {
-            Action::Ping => self.send(control("pong", id.as_deref())).await,
-            Action::Subscribe { id, parameters, credit } => {
-                match self.subscribe(&id, &parameters, credit).await {
-                    Ok(Some(subscription)) => {
-                        self.subscriptions.push_back(subscription);
-                        Ok(())
-                    }
-                    // The cursor is of a stream that came to its end.
-                    Ok(None) => self.send(control("unsubscribed", Some(&id))).await,
-                    Err(error) => self.refuse(Some(&id), &error).await,
-                }
-            }
-            Action::Unsubscribe { id } => match self.find(&id) {
-                Ok(at) => {
-                    self.subscriptions.remove(at);
-                    self.send(control("unsubscribed", Some(&id))).await
-                }
+            Action::Ping => self.send(message::control("pong", id.as_deref())).await,
+            Action::Subscribe { id, wish } => match self.subscribe(&id, &wish).await {
+                Ok(true) => Ok(()),
+                // The cursor is of a stream that came to its end.
+                Ok(false) => self.send(message::control("unsubscribed", Some(&id))).await,
                 Err(error) => self.refuse(Some(&id), &error).await,
             },
-            Action::Credit { id, records } => match self.find(&id) {
-                Ok(at) => {
-                    if let Some(subscription) = self.subscriptions.get_mut(at) {
-                        subscription.body.grant(records);
-                    }
+            Action::Unsubscribe { id, goodbye } => self.unsubscribe(&id, goodbye).await,
+            Action::Credit { id, records } => match self.subscriptions.grant(&id, records) {
+                Ok(()) => Ok(()),
+                Err(error) => self.refuse(Some(&id), &error).await,
+            },
+            Action::Ack { id, acks } => match self.subscriptions.connection(&id) {
+                Ok(connection) => {
+                    let (engine, connection) = (self.state.engine.clone(), connection.clone());
+                    self.answers.push(work::acknowledge(engine, connection, id, acks));
                     Ok(())
                 }
                 Err(error) => self.refuse(Some(&id), &error).await,
             },
-            Action::Ack { id } => {
-                let refusal = self.find(&id).err().unwrap_or_else(|| {
-                    let message = format!("subscription '{id}' is not of a group: nothing to ack");
-                    ApiError::status(StatusCode::CONFLICT, message)
-                });
-                self.refuse(Some(&id), &refusal).await
-            }
-            Action::Produce { topic, acks, format, body } => {
-                let state = self.state.clone();
-                self.produces.push(Box::pin(async move {
-                    let produced = produced(state, topic, acks, format, body).await;
-                    produced.map_or_else(
-                        |error| refusal(id.as_deref(), &error),
-                        |answer| with_data("produced", id.as_deref(), &answer),
-                    )
-                }));
+            Action::Produce(records) => {
+                self.answers.push(work::produce(self.state.clone(), id, records));
                 Ok(())
             }
         }
     }
 
-    fn find(&self, id: &str) -> ApiResult<usize> {
-        self.subscriptions.iter().position(|subscription| subscription.id == id).ok_or_else(|| {
-            ApiError::status(StatusCode::NOT_FOUND, format!("there is no subscription '{id}'"))
-        })
-    }
-
-    /// Opens a stream; none if it came to its end before.
-    async fn subscribe(
-        &mut self,
-        id: &str,
-        parameters: &[u8],
-        credit: u64,
-    ) -> ApiResult<Option<Subscription>> {
-        if self.find(id).is_ok() {
-            let message = format!("there is a subscription '{id}' already");
-            return Err(ApiError::status(StatusCode::CONFLICT, message));
-        }
-        if self.subscriptions.len() >= SUBSCRIPTIONS_MAX {
-            let message = format!("a connection has at most {SUBSCRIPTIONS_MAX} subscriptions");
-            return Err(ApiError::status(StatusCode::TOO_MANY_REQUESTS, message));
-        }
+    /// Opens a subscription; tells whether it did not come to its end before.
+    async fn subscribe(&mut self, id: &str, wish: &Wish) -> ApiResult<bool> {
         if self.stopping.is_none() {
             let message = "server is stopping";
             return Err(ApiError::status(StatusCode::SERVICE_UNAVAILABLE, message));
         }
-        let headers = HeaderMap::new();
-        let params = Params::parse(None, Some(parameters), &headers)?;
-        let body = Some(parameters);
-        let ask = Ask { topic: None, query: None, body, headers: &headers, client: self.peer };
-        let hub: &std::sync::Arc<Hub> = &self.state.streams.0;
-        let opened = hub.open(&ask, params, Wire::messages(id)).await?;
-        Ok(opened.map(|opened| {
-            let mut body = opened.body;
-            body.grant(credit);
-            Subscription { id: id.to_owned(), body, rest: Vec::new() }
-        }))
+        self.subscriptions.open(&self.state, self.peer, id, wish).await
+    }
+
+    async fn unsubscribe(&mut self, id: &str, goodbye: Goodbye) -> Step {
+        if self.subscriptions.connection(id).is_ok() {
+            // What was acknowledged before is done by the member that is about to leave.
+            while let Some(answer) = self.answers.next().await {
+                self.send(answer).await?;
+            }
+        }
+        let left = match (self.subscriptions.remove(id), goodbye) {
+            (Ok(Removed::Member(connection)), Goodbye::Leave) => {
+                connection.leave().await.map(|_| ()).map_err(ApiError::from)
+            }
+            (removed, _) => removed.map(|_| ()),
+        };
+        match left {
+            Ok(()) => self.send(message::control("unsubscribed", Some(id))).await,
+            Err(error) => self.refuse(Some(id), &error).await,
+        }
     }
 
     async fn refuse(&mut self, id: Option<&str>, error: &ApiError) -> Step {
-        self.send(refusal(id, error)).await
+        self.send(message::refusal(id, error)).await
     }
 
     async fn send(&mut self, text: Vec<u8>) -> Step {
@@ -319,24 +256,6 @@ impl Session {
     }
 }
 
-/// Produces as `POST /topics/{topic}` does, and returns its answer.
-async fn produced(
-    state: AppState,
-    topic: String,
-    acks: Option<String>,
-    format: &'static str,
-    body: Vec<u8>,
-) -> ApiResult<Bytes> {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format));
-    let acks = acks.filter(|acks| acks.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
-    let query = acks.map(|acks| format!("acks={acks}"));
-    let (state, topic, query) = (State(state), Path(topic), RawQuery(query));
-    let answer = produce::to_topic(state, topic, query, headers, Body::from(body)).await?;
-    let collected = answer.into_body().collect().await;
-    Ok(collected.map(http_body_util::Collected::to_bytes).unwrap_or_default())
-}
-
 fn failed(error: &axum::Error) -> Over {
     let text = error.to_string();
     // The library's errors have no public kinds; what is too long says so.
@@ -349,40 +268,4 @@ fn failed(error: &axum::Error) -> Over {
     }
     tracing::debug!(error = text, "websocket ended early");
     Over::Gone
-}
-
-fn begin(kind: &str, id: Option<&str>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64);
-    out.extend_from_slice(b"{\"type\":\"");
-    out.extend_from_slice(kind.as_bytes());
-    out.push(b'"');
-    if let Some(id) = id {
-        out.extend_from_slice(b",\"id\":");
-        json::string_into(id, &mut out);
-    }
-    out
-}
-
-fn control(kind: &str, id: Option<&str>) -> Vec<u8> {
-    let mut out = begin(kind, id);
-    out.push(b'}');
-    out
-}
-
-fn with_data(kind: &str, id: Option<&str>, data: &[u8]) -> Vec<u8> {
-    let mut out = begin(kind, id);
-    out.extend_from_slice(b",\"data\":");
-    out.extend_from_slice(data);
-    out.push(b'}');
-    out
-}
-
-fn refusal(id: Option<&str>, error: &ApiError) -> Vec<u8> {
-    let mut out = begin("error", id);
-    out.extend_from_slice(b",\"error_code\":");
-    json::integer_into(error.code, &mut out);
-    out.extend_from_slice(b",\"message\":");
-    json::string_into(&error.message, &mut out);
-    out.push(b'}');
-    out
 }
