@@ -255,6 +255,32 @@ fn pages_of_listed_origins_may_call_any_route() {
 }
 
 #[test]
+fn pages_of_other_origins_change_nothing() {
+    let (_dir, server) = served(|options| options.arg("--cors-origins", "https://a.example"));
+    server.create_topic("t", 1, &[]);
+    let own = format!("http://{}", server.http);
+    // What a browser sends for a form of another page, which it does not ask about before.
+    let form = ("content-type", "text/plain");
+    let post = |headers: &[(&str, &str)]| {
+        let headers = [headers, &[form]].concat();
+        server.http().send("POST", "/topics/t/records", &headers, b"x").unwrap()
+    };
+    let site = ("sec-fetch-site", "cross-site");
+    for origin in ["https://evil.example", "null", "http://127.0.0.1"] {
+        assert_refused(&post(&[("origin", origin)]), 403, origin);
+        assert_refused(&post(&[("origin", origin), site]), 403, origin);
+    }
+    let picture = server.http().send("GET", "/consumers/g/records?topics=t", &[site], b"");
+    assert_refused(&picture.unwrap(), 403, "other origins");
+    let groups = server.http().get("/admin/groups").json();
+    assert!(!groups.to_string().contains("\"g\""), "{groups}");
+    for (offset, origin) in ["https://a.example", &own].into_iter().enumerate() {
+        let answer = post(&[("origin", origin)]);
+        assert_eq!(answer.json()["offset"], offset, "{answer}");
+    }
+}
+
+#[test]
 fn a_client_may_be_limited() {
     let (_dir, server) = served(|options| {
         let options = options.arg("--http-rate-limit", "3").arg("--http-forwarded", "all");

@@ -1,9 +1,10 @@
 //! What happens around every handler: an id for the request, the limits on its head and its rate,
-//! packed bodies, panics, and refusals in the one shape of all errors.
+//! where its page is from, packed bodies, panics, and refusals in the one shape of all errors.
 //!
 //! One middleware does all of it, because each layer costs an allocation and a wake-up path.
 
 pub mod guard;
+pub mod origin;
 pub mod peer;
 pub mod rate;
 pub mod refusal;
@@ -55,6 +56,7 @@ fn admit(state: &AppState, request: &mut Request) -> Result<Option<Allowed>, Box
         None => None,
     };
     guard::check(request).map_err(refuse)?;
+    origin::check(request, &state.options).map_err(refuse)?;
     encoding::decode::decode(request).map_err(|error| {
         // On a 415 this header says that the encoding was the reason (RFC 9110, 12.5.3).
         let names = HeaderValue::from_static(encoding::NAMES);

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Required, Response};
 
+use super::around::origin;
 use super::media;
 
 /// A refusal that layers around the handlers give, and which operations it may meet.
@@ -26,6 +27,15 @@ struct Refusal {
 enum Meets {
     Every,
     WithBody,
+    /// Those that change something, or move the place of a group.
+    Changing,
+}
+
+/// What an operation does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    None,
+    Change,
 }
 
 const REFUSALS: &[Refusal] = &[
@@ -35,6 +45,13 @@ const REFUSALS: &[Refusal] = &[
         text: "The request cannot be read: a parameter, a header or the body is malformed",
         meets: Meets::Every,
         example: "timeout 'soon' is not a number",
+    },
+    Refusal {
+        status: StatusCode::FORBIDDEN,
+        name: "Forbidden",
+        text: "The request is of a page whose origin is not listed",
+        meets: Meets::Changing,
+        example: "origin 'https://shop.example' is not allowed, cors_origins can list it",
     },
     Refusal {
         status: StatusCode::REQUEST_TIMEOUT,
@@ -96,16 +113,16 @@ pub fn complete(document: &mut OpenApi) {
     for refusal in REFUSALS {
         components.responses.insert(refusal.name.to_owned(), RefOr::T(shared(refusal)));
     }
-    for item in document.paths.paths.values_mut() {
-        for operation in operations(item) {
-            complete_operation(operation);
+    for (path, item) in &mut document.paths.paths {
+        let read = if origin::moves_groups(path) { Effect::Change } else { Effect::None };
+        if let Some(operation) = &mut item.get {
+            complete_operation(operation, read);
+        }
+        let PathItem { put, post, delete, patch, .. } = item;
+        for operation in [put, post, delete, patch].into_iter().flatten() {
+            complete_operation(operation, Effect::Change);
         }
     }
-}
-
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    let PathItem { get, put, post, delete, patch, .. } = item;
-    [get, put, post, delete, patch].into_iter().flatten()
 }
 
 fn shared(refusal: &Refusal) -> Response {
@@ -121,7 +138,7 @@ fn shared(refusal: &Refusal) -> Response {
     response
 }
 
-fn complete_operation(operation: &mut Operation) {
+fn complete_operation(operation: &mut Operation, effect: Effect) {
     let has_body = operation.request_body.is_some();
     let id = operation.operation_id.as_deref().unwrap_or_default();
     if OPTIONAL_BODIES.contains(&id)
@@ -133,7 +150,12 @@ fn complete_operation(operation: &mut Operation) {
         operation.description.clone_from(&operation.summary);
     }
     for refusal in REFUSALS {
-        if refusal.meets == Meets::Every || has_body {
+        let meets = match refusal.meets {
+            Meets::Every => true,
+            Meets::WithBody => has_body,
+            Meets::Changing => effect == Effect::Change,
+        };
+        if meets {
             let status = refusal.status.as_str().to_owned();
             let reference = Ref::from_response_name(refusal.name);
             operation.responses.responses.entry(status).or_insert(RefOr::Ref(reference));

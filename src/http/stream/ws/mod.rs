@@ -21,11 +21,12 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode, Uri, header};
+use http::{HeaderMap, StatusCode, Uri};
 
 use self::session::Session;
 use super::Hub;
 use crate::base::limits::WEBSOCKETS_MAX;
+use crate::http::around::origin;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
 use crate::http::server::Peer;
 use crate::http::state::AppState;
@@ -93,10 +94,11 @@ pub(super) type Count = AtomicUsize;
 pub(in crate::http) async fn websocket(
     State(state): State<AppState>,
     client: Option<Extension<Peer>>,
+    uri: Uri,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> ApiResult<Response> {
-    check_origin(&headers, &state.options.cors_origins)?;
+    origin::check_origin(&uri, &headers, &state.options)?;
     let upgrade = upgrade.map_err(|rejection| {
         ApiError::status(rejection.status(), format!("no WebSocket: {}", rejection.body_text()))
     })?;
@@ -127,50 +129,4 @@ fn serve(state: AppState, seat: Seat, peer: Option<SocketAddr>, socket: WebSocke
         Session::new(state, peer, socket).run().await;
         drop(seat);
     });
-}
-
-/// Browsers tell where a page is from; a page of somebody else must not read records with its
-/// visitor's rights.
-///
-/// # Errors
-/// 403 names the origin.
-fn check_origin(headers: &HeaderMap, allowed: &[String]) -> ApiResult<()> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let origin = origin.to_str().unwrap_or("?");
-    let is_listed = allowed.iter().any(|listed| listed == "*" || listed == origin);
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let of_origin: Option<Uri> = origin.parse().ok();
-    let of_origin = of_origin.as_ref().and_then(Uri::authority);
-    let is_own = of_origin.is_some_and(|of| host.is_some_and(|h| of.as_str() == h));
-    if is_listed || is_own {
-        return Ok(());
-    }
-    let message = format!("origin '{origin}' is not allowed");
-    Err(ApiError::status(StatusCode::FORBIDDEN, message))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use http::HeaderValue;
-
-    #[test]
-    fn origins_are_checked() {
-        let check = |origin: Option<&'static str>, allowed: &[&str]| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::HOST, HeaderValue::from_static("hydrant.example:8082"));
-            if let Some(origin) = origin {
-                headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
-            }
-            let allowed: Vec<_> = allowed.iter().map(|a| (*a).to_owned()).collect();
-            check_origin(&headers, &allowed).map_err(|error| error.code)
-        };
-        assert_eq!(check(None, &[]), Ok(()));
-        assert_eq!(check(Some("http://hydrant.example:8082"), &[]), Ok(()));
-        assert_eq!(check(Some("https://shop.example"), &["https://shop.example"]), Ok(()));
-        assert_eq!(check(Some("https://shop.example"), &["*"]), Ok(()));
-        for origin in ["https://evil.example", "null", "http://hydrant.example", "file://", ""] {
-            assert_eq!(check(Some(origin), &["https://shop.example"]), Err(403), "{origin}");
-        }
-    }
 }
