@@ -84,6 +84,28 @@ need() {
   command -v "$1" > /dev/null || die "needs $1${2:+: $2}"
 }
 
+# A command of the system; installs the package of that name where that is possible.
+need_package() {
+  if command -v "$1" > /dev/null; then return; fi
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then
+    die "needs $1 on the PATH: install the package, or run as root where apt-get is"
+  fi
+  mkdir -p "$cache"
+  { apt-get update && apt-get install -y --no-install-recommends "$1"; } > "$cache/apt.log" 2>&1 \
+    || die "installation failed: $(tail -n 5 "$cache/apt.log")"
+  need "$1"
+}
+
+# A Chromium under one of its names, else the package; sets `chromium`.
+find_chromium() {
+  local name
+  for name in chromium chromium-browser google-chrome google-chrome-stable; do
+    if chromium=$(command -v "$name"); then return; fi
+  done
+  need_package chromium
+  chromium=$(command -v chromium)
+}
+
 # Prepares an installation once: `once STAMP COMMAND…` runs the command unless the stamp, a text
 # that names the versions, is already there.
 once() {

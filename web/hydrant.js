@@ -40,6 +40,16 @@ export async function* events(body) {
   }
 }
 
+// A name that nobody else has; `crypto.randomUUID` is only for pages with TLS and for localhost.
+const unique = () => `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
+
+async function refusal(answer) {
+  const text = await answer.text();
+  let told;
+  try { told = JSON.parse(text).message; } catch { /* of a proxy: not JSON */ }
+  return Object.assign(new Error(`${answer.status}: ${told ?? text}`), { status: answer.status });
+}
+
 /** Opens a stream; see hydrant.d.ts. */
 export function stream(server, options) {
   const { group, signal, silence = 45000, backoffMax = 30000 } = options;
@@ -48,7 +58,7 @@ export function stream(server, options) {
   const stop = () => closing.abort();
   if (signal?.aborted) stop();
   signal?.addEventListener("abort", stop, { once: true });
-  const member = group && (options.member ?? `js-${crypto.randomUUID()}`);
+  const member = group && (options.member ?? `js-${unique()}`);
   let cursor = options.cursor ?? "", attempt = 0, pause = 2000;
 
   const topics = [options.topics ?? []].flat();
@@ -84,7 +94,7 @@ export function stream(server, options) {
       if (answer.status === 204) return true;
       if (!answer.ok) {
         const passes = answer.status === 429 || answer.status === 408 || answer.status >= 500;
-        const error = new Error(`${answer.status}: ${await answer.text()}`);
+        const error = await refusal(answer);
         error.final = !passes;
         const after = Number(answer.headers.get("retry-after"));
         if (after > 0) pause = after * 1000;
@@ -148,7 +158,7 @@ export function stream(server, options) {
   const post = async (method, target, body) => {
     const head = { ...(await headers()), ...(body && { "content-type": "application/json" }) };
     const answer = await fetcher(server + target, { method, headers: head, body: body && JSON.stringify(body) });
-    if (!answer.ok) throw new Error(`${answer.status}: ${await answer.text()}`);
+    if (!answer.ok) throw await refusal(answer);
     return answer.status === 204 ? undefined : answer.json();
   };
   const done = run().finally(() => signal?.removeEventListener("abort", stop));

@@ -9,7 +9,8 @@ export function test(name, body) {
   cases.push({ name, body })
 }
 
-export async function runCases() {
+// `cleanUp` runs before the process ends.
+export async function runCases(cleanUp = () => {}) {
   let passed = 0
   for (const { name, body } of cases) {
     const begun = Date.now()
@@ -21,6 +22,7 @@ export async function runCases() {
       console.log(`FAIL ${name}: ${error?.stack ?? error}`)
     }
   }
+  await cleanUp()
   console.log(`${passed} passed, ${cases.length - passed} failed`)
   process.exit(passed === cases.length ? 0 : 1)
 }
