@@ -25,6 +25,13 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// more for each. The handlers' own limit is below it and answers better.
 const HEAD_BYTES_MAX: u32 = 128 * 1024;
 
+/// Bytes that one request over HTTP/2 may send before they are read. A request that nobody reads,
+/// such as a produce stream whose results are not taken, keeps no more from the others.
+const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+
+/// Bytes that all requests of one HTTP/2 connection may send before they are read.
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
 /// Requests that one HTTP/2 connection may have open at once, live streams among them.
 const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 
@@ -132,6 +139,8 @@ async fn serve_connection(
         .timer(TokioTimer::new())
         .max_header_list_size(HEAD_BYTES_MAX)
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
     let stream = StallGuard::new(stream, options.write_timeout);

@@ -88,6 +88,10 @@ impl Decoder {
                 let now = input.len().min(STEP_BYTES);
                 decoder.write_all(input.get(..now).unwrap_or_default()).map_err(not_gzip)?;
                 input.advance(now);
+                if input.is_empty() {
+                    // What is there now must not wait for what the client sends next.
+                    decoder.flush().map_err(not_gzip)?;
+                }
                 *has_begun = true;
                 Ok(Some(std::mem::take(decoder.get_mut()).into()))
             }

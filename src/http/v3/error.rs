@@ -18,7 +18,7 @@ pub type V3Result<T> = Result<T, V3Error>;
 /// Kafka refuses what the request asks for.
 const KAFKA_BAD_REQUEST: u32 = 40002;
 /// The body can be read but not accepted.
-const INVALID_PAYLOAD: u32 = 42206;
+pub(super) const INVALID_PAYLOAD: u32 = 42206;
 
 impl V3Error {
     /// 404/404: a resource that is not there and has no code of its own.

@@ -5,10 +5,13 @@
 //! client hears of each record.
 
 mod answer;
+mod arrival;
 mod batch;
 mod record;
 mod split;
 mod stream;
+
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
@@ -33,6 +36,13 @@ use crate::http::produce::{
 };
 use crate::http::state::AppState;
 use crate::http::{body, media};
+
+/// How long the head of a stream's answer waits for the first record. Until then an empty body is
+/// an error of the request; after it a client that sends nothing before it sees the head goes on.
+const HEAD_WAIT: Duration = Duration::from_millis(250);
+
+/// What is wrong with a body without any record.
+const EMPTY: &str = "body is empty, a JSON object for each record is needed";
 
 /// The routes of this resource.
 pub(super) fn routes() -> OpenApiRouter<AppState> {
@@ -227,7 +237,10 @@ pub async fn records(
     }
     let topic = find_or_create(&state, scope.text("topic_name")).await?;
     let names = names(&scope, topic.name.as_str());
-    let first = first_frame(&mut upload).await?;
+    let first = tokio::select! {
+        first = tokio::time::timeout(HEAD_WAIT, first_frame(&mut upload)) => first.ok().transpose()?,
+        () = state.shutdown.stopping() => return Err(stopping().into()),
+    };
     let stream = ProduceStream::new(state, options, names, charset, (first, upload));
     Ok(([(header::CONTENT_TYPE, media::JSON)], Body::new(stream)).into_response())
 }
@@ -242,7 +255,12 @@ async fn first_frame(upload: &mut Body) -> V3Result<Bytes> {
             return Ok(data);
         }
     }
-    Err(V3Error::invalid_payload("body is empty, a JSON object for each record is needed"))
+    Err(V3Error::invalid_payload(EMPTY))
+}
+
+fn stopping() -> ApiError {
+    let message = "server is stopping: what was not answered was not produced";
+    ApiError::status(StatusCode::SERVICE_UNAVAILABLE, message)
 }
 
 fn names(scope: &Scope, topic: &str) -> Names {

@@ -19,14 +19,20 @@ use http_body::Frame;
 use tokio::time::{Instant, Sleep};
 
 use super::answer::{Names, Shape, line_into};
+use super::arrival::Arrival;
 use super::record::{Decoded, ReadError, RecordObject};
 use super::split::{SplitError, Splitter};
-use crate::base::limits::{HTTP_PRODUCE_STREAM_AGE_MAX, HTTP_STREAMED_RECORD_BYTES_MAX};
+use super::{EMPTY, stopping};
+use crate::base::limits::{
+    HTTP_BODY_IDLE_MAX, HTTP_BODY_WAIT_MAX, HTTP_PRODUCE_STREAM_AGE_MAX,
+    HTTP_STREAMED_RECORD_BYTES_MAX,
+};
 use crate::engine::BoxFuture;
 use crate::http::body::BodyRoom;
 use crate::http::error::ApiError;
 use crate::http::produce::{Batches, Outcome, ProduceOptions, append_each};
 use crate::http::state::AppState;
+use crate::http::v3::error::INVALID_PAYLOAD;
 use crate::http::v3::request::{self, Charset};
 
 /// Records of one group; their answers are one frame.
@@ -86,7 +92,13 @@ pub(super) struct ProduceStream {
     upload: Body,
     input: VecDeque<Bytes>,
     input_bytes: usize,
+    /// Nothing but white space has come.
+    is_blank: bool,
     splitter: Splitter,
+    /// Objects that were cut from the upload.
+    cut: u64,
+    /// The time limits of the record that is arriving.
+    arrival: Arrival,
     room: BodyRoom,
     decoded: Decoded,
     groups: VecDeque<Group>,
@@ -99,13 +111,13 @@ pub(super) struct ProduceStream {
 }
 
 impl ProduceStream {
-    /// Begins with an upload of which `first` was already read.
+    /// Begins with an upload of which `first` was already read, if anything was.
     pub(super) fn new(
         state: AppState,
         options: ProduceOptions,
         names: Names,
         charset: Charset,
-        (first, upload): (Bytes, Body),
+        (first, upload): (Option<Bytes>, Body),
     ) -> Self {
         let shutdown = state.shutdown.clone();
         let mut stream = Self {
@@ -115,7 +127,10 @@ impl ProduceStream {
             upload,
             input: VecDeque::new(),
             input_bytes: 0,
+            is_blank: true,
             splitter: Splitter::new(HTTP_STREAMED_RECORD_BYTES_MAX),
+            cut: 0,
+            arrival: Arrival::default(),
             room: state.bodies.room(),
             decoded: Decoded::default(),
             groups: VecDeque::new(),
@@ -126,7 +141,9 @@ impl ProduceStream {
             stopping: Box::pin(async move { shutdown.stopping().await }),
             state,
         };
-        stream.take(first);
+        if let Some(first) = first {
+            stream.take(first);
+        }
         stream
     }
 
@@ -136,14 +153,17 @@ impl ProduceStream {
             Charset::Utf8 => frame,
             Charset::Latin1 => Bytes::from(request::decode(&frame, self.charset).into_owned()),
         };
+        self.is_blank = self.is_blank && frame.iter().all(u8::is_ascii_whitespace);
         self.input_bytes += frame.len();
         self.input.push_back(frame);
     }
 
     fn tick(&mut self, context: &mut Context<'_>) {
         if self.phase == Phase::Open && self.stopping.as_mut().poll(context).is_ready() {
-            let message = "server is stopping: what was not answered was not produced";
-            self.end_with(ApiError::status(StatusCode::SERVICE_UNAVAILABLE, message));
+            self.end_with(stopping());
+        }
+        if self.phase == Phase::Open && self.arrival.is_over(context) {
+            self.end_with(too_slow());
         }
         while self.phase != Phase::Ended && self.due.as_mut().poll(context).is_ready() {
             match self.phase {
@@ -251,6 +271,7 @@ impl ProduceStream {
                 }
             };
             bytes += object.len();
+            self.cut += 1;
             let is_expired = self.phase == Phase::Expired;
             match read(&object, is_expired, &mut self.decoded) {
                 Ok(shape) => {
@@ -282,15 +303,28 @@ impl ProduceStream {
         }
     }
 
+    /// Sets the time limits of the record that is arriving; one that waits in the input for its turn
+    /// is not late.
+    fn note_arrival(&mut self) {
+        let is_within = self.input.is_empty() && self.splitter.finish().is_err();
+        if is_within && self.phase == Phase::Open {
+            self.arrival.progress(self.cut);
+        } else {
+            self.arrival.end();
+        }
+    }
+
     /// Ends the stream once its upload is over and used up.
     fn close(&mut self) {
         if !self.is_upload_over || !self.input.is_empty() || self.phase == Phase::Ended {
             return;
         }
-        if self.phase != Phase::Draining
-            && let Err(error) = self.splitter.finish()
-        {
-            self.end_with(split_error(&error));
+        if self.phase != Phase::Draining {
+            if self.is_blank {
+                self.end_with(empty());
+            } else if let Err(error) = self.splitter.finish() {
+                self.end_with(split_error(&error));
+            }
         }
         self.phase = Phase::Ended;
     }
@@ -326,6 +360,9 @@ impl HttpBody for ProduceStream {
             this.tick(context);
             let is_pulled = this.pull(context);
             let is_moved = this.start_groups() || is_pulled;
+            if is_moved {
+                this.note_arrival();
+            }
             this.close();
             let answers = this.settled(context);
             if !answers.is_empty() {
@@ -339,6 +376,21 @@ impl HttpBody for ProduceStream {
             }
         }
     }
+}
+
+fn too_slow() -> ApiError {
+    let message = format!(
+        "record did not arrive: a pause within it may last {} s and the whole {} s",
+        HTTP_BODY_IDLE_MAX.as_secs(),
+        HTTP_BODY_WAIT_MAX.as_secs()
+    );
+    ApiError::status(StatusCode::REQUEST_TIMEOUT, message)
+}
+
+/// A body without any record, once the answer has begun: codes of five digits are told in the text.
+fn empty() -> ApiError {
+    let message = format!("Error {INVALID_PAYLOAD}: {EMPTY}");
+    ApiError::status(StatusCode::UNPROCESSABLE_ENTITY, message)
 }
 
 /// A record that goes nowhere.
