@@ -93,7 +93,7 @@ fn what_is_encoded_is_decoded_and_used() {
     let position = &decoded["positions"][0];
     assert_eq!((&position["earliest"], &position["latest"]), (&json!(0), &json!(3)));
 
-    // A stream of several topics, one of the topic, and a read.
+    // A stream of several topics, one of the topic, a read, and a stream of a group.
     let mut all = values(&server, "/stream?topics=orders,payments&until=end", &cursor);
     all.sort();
     assert_eq!(all, ["a1", "a2", "p0", "p1"]);
@@ -103,6 +103,9 @@ fn what_is_encoded_is_decoded_and_used() {
     let read = server.http().get(&format!("/topics/orders/records?after={cursor}"));
     assert_eq!(read.status, 200, "{read}");
     assert!(read.text().contains("a1") && !read.text().contains("a0"), "{read}");
+    let group = "/consumers/g/stream?topics=orders&from=latest&member=m";
+    let mut stream = Sse::open(server.http, group, &[("last-event-id", &cursor)]);
+    assert!(stream.record().data.contains("\"a1\""));
 
     // Also the other way: what a stream sent says where it was.
     let mut stream = Sse::open(server.http, "/topics/orders/stream?partitions=0&from=-2", &[]);

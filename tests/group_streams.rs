@@ -165,6 +165,58 @@ fn reads_by_cursor_repeat_and_survive() {
 }
 
 #[test]
+fn a_group_may_begin_by_count_time_or_cursor() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Serve::on(dir.path()).start();
+    create(&server);
+    produce(&server, 0..10);
+    let first = server.http().get("/topics/t/records?from=earliest&limit=1").json();
+    let time = first["records"][0]["timestamp"].as_i64().unwrap();
+    for (group, from, expected) in [
+        ("last", "from=-2".to_owned(), (6..10).collect::<Vec<_>>()),
+        ("all", "from=-900".to_owned(), (0..10).collect()),
+        ("time", format!("since={time}"), (0..10).collect()),
+        ("date", "from=1970-01-01T00:00:00Z".to_owned(), (0..10).collect()),
+        ("word", "from=latest&last_event_id=earliest".to_owned(), (0..10).collect()),
+    ] {
+        let path = format!("/consumers/{group}/stream?topics=t&ack=explicit&member=m&{from}");
+        let mut stream = Sse::open(server.http, &path, &[]);
+        assert_eq!(values(&mut stream, expected.len()), expected, "{from}");
+        let path = format!("/consumers/{group}-read/records?topics=t&ack=none&wait=20s&{from}");
+        if !from.contains("last_event_id") {
+            let read = server.http().get(&path).json();
+            let read = read["records"].as_array().unwrap().iter();
+            let mut read: Vec<_> = read.map(|record| record["value"].as_i64().unwrap()).collect();
+            read.sort_unstable();
+            assert_eq!(read, expected, "{from}");
+        }
+    }
+    // Nothing is older than the future: only what comes from now on.
+    let path = "/consumers/future/stream?topics=t&from=2999-01-01T00:00:00Z&member=m";
+    let mut stream = Sse::open(server.http, path, &[]);
+    until(&mut stream, "caught-up");
+    produce(&server, 10..12);
+    assert_eq!(values(&mut stream, 2), [10, 11]);
+    // A start by offset is a cursor.
+    let positions = json!([{"topic": "t", "partition": 0, "offset": 4},
+        {"topic": "t", "partition": 1, "offset": "latest"}]);
+    let answer = server.http().post("/cursors:encode", &json!({"positions": positions}));
+    let cursor = answer.json()["cursor"].as_str().unwrap().to_owned();
+    let path = "/consumers/cursor/stream?topics=t&from=latest&member=m";
+    let mut stream = Sse::open(server.http, path, &[("last-event-id", &cursor)]);
+    assert_eq!(values(&mut stream, 2), [8, 10]);
+    // What is committed goes before every start, also over a restart.
+    let path = "/consumers/last/stream?topics=t&ack=explicit&from=-900";
+    let mut stream = Sse::open(server.http, &format!("{path}&member=m"), &[]);
+    assert_eq!(values(&mut stream, 6), [6, 7, 8, 9, 10, 11]);
+    server.stop();
+    let server = Serve::on(dir.path()).start();
+    let mut stream = Sse::open(server.http, &format!("{path}&member=m"), &[]);
+    assert_eq!(values(&mut stream, 6), [6, 7, 8, 9, 10, 11]);
+    server.stop();
+}
+
+#[test]
 fn refusals_say_what_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let server = Serve::on(dir.path()).start();
@@ -176,7 +228,12 @@ fn refusals_say_what_is_wrong() {
         ("/consumers/g/stream?topics=t&ack=x", 400, "ack 'x'"),
         ("/consumers/g/stream?topics=t&max_unacked=0", 400, "max_unacked '0'"),
         ("/consumers/g/stream?topics=t&ack_timeout=x", 400, "ack_timeout 'x'"),
-        ("/consumers/g/stream?topics=t&from=-5", 400, "from '-5'"),
+        ("/consumers/g/stream?topics=t&from=x", 400, "from 'x'"),
+        ("/consumers/g/stream?topics=t&from=-", 400, "from '-'"),
+        ("/consumers/g/stream?topics=t&from=-5&since=0", 400, "since '0'"),
+        ("/consumers/g/stream?topics=t&from=offset:0=5", 400, "POST /cursors:encode"),
+        ("/consumers/g/records?topics=t&from=offset:0=5", 400, "offsets:reset"),
+        ("/consumers/g/records?topics=t&from=2026-13", 400, "from '2026-13'"),
         ("/consumers/g/stream?topics=t&member=a&member=b", 400, "member 'b' is given twice"),
         ("/consumers/g/stream?topics=t&colour=x", 400, "colour 'x'"),
         ("/consumers/g/stream?pattern=(", 422, "pattern"),

@@ -191,7 +191,7 @@ impl Consumers {
         }
         commit::auto_commit(shared, instance, CommitExtent::Delivered).await;
         let epoch = instance.state().epoch;
-        membership::assign(shared, instance, &partitions, epoch)?;
+        membership::assign(shared, instance, &partitions, epoch).await?;
         Ok(instance.save(shared).await?)
     }
 

@@ -88,12 +88,14 @@ async fn drive(shared: &Arc<Shared>, instance: &Arc<Instance>, mut start: Start)
             start = Start::Join;
         }
         match outcome {
-            Outcome::Assigned(assigned) => match install(shared, instance, &round, assigned) {
-                // What happened before it was stable passed it by.
-                Installed::Stable => return keeper::catch_up(shared, instance).await,
-                Installed::Stale => failures = 0,
-                Installed::NotYet => failures += 1,
-            },
+            Outcome::Assigned(assigned) => {
+                match install(shared, instance, &round, assigned).await {
+                    // What happened before it was stable passed it by.
+                    Installed::Stable => return keeper::catch_up(shared, instance).await,
+                    Installed::Stale => failures = 0,
+                    Installed::NotYet => failures += 1,
+                }
+            }
             Outcome::Named(id) => name_member(shared, instance, &round, id).await,
             Outcome::Unknown => {
                 let mut state = instance.state();
@@ -309,7 +311,7 @@ enum Installed {
     NotYet,
 }
 
-fn install(
+async fn install(
     shared: &Arc<Shared>,
     instance: &Arc<Instance>,
     round: &Round,
@@ -321,7 +323,7 @@ fn install(
         Vec::new()
     });
     let kept = retained(instance, &assigned);
-    let slots = match membership::make_slots(shared, instance, &partitions, &kept) {
+    let slots = match membership::make_slots(shared, instance, &partitions, &kept).await {
         Ok(slots) => slots,
         Err(error) => {
             tracing::debug!(%error, "positions cannot be found yet");

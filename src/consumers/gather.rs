@@ -138,7 +138,7 @@ async fn take_from(poll: &mut Poll<'_>, index: usize) -> bool {
     };
     match poll.shared.engine.log.read(read).await {
         Ok(fetched) => take_fetched(poll, index, fetched).await,
-        Err(ReadError::OffsetOutOfRange { .. }) => reset(poll, index),
+        Err(ReadError::OffsetOutOfRange { .. }) => reset(poll, index).await,
         Err(error) => {
             if let Some(cursor) = poll.cursors.get_mut(index) {
                 cursor.error = Some(read_error(&cursor.partition, error));
@@ -225,14 +225,14 @@ fn take_cut(poll: &mut Poll<'_>, index: usize, cut: Cut) -> bool {
 }
 
 /// Puts a position that is out of range (retention) where the settings say.
-fn reset(poll: &mut Poll<'_>, index: usize) -> bool {
+async fn reset(poll: &mut Poll<'_>, index: usize) -> bool {
     let Some(cursor) = poll.cursors.get(index) else {
         return false;
     };
     let (partition, token, offset) = (cursor.partition.clone(), cursor.token, cursor.next);
     let instance = &poll.call.instance;
     let reset = match instance.kind {
-        Kind::Kept => reset_position(&poll.shared.engine, &partition, &instance.settings),
+        Kind::Kept => reset_position(&poll.shared.engine, &partition, &instance.settings).await,
         // Its client's cursor said more than the settings: on with the nearest record there is.
         Kind::Static => nearest_position(&poll.shared.engine, &partition, offset).map(Some),
     };

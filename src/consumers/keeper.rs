@@ -151,7 +151,7 @@ async fn take_changes(shared: &Arc<Shared>) {
         {
             let mut matcher = Matcher::new(shared.engine.topics.as_ref());
             for instance in instances {
-                membership::topics_changed(shared, instance, &mut matcher);
+                membership::topics_changed(shared, instance, &mut matcher).await;
             }
         }
         tokio::task::yield_now().await;

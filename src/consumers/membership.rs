@@ -158,7 +158,7 @@ async fn revive_assignment(shared: &Shared, instance: &Instance) {
         let Source::Assigned(partitions) = instance.state().source.clone() else {
             return;
         };
-        match assign(shared, instance, &partitions, epoch) {
+        match assign(shared, instance, &partitions, epoch).await {
             Ok(()) => return,
             Err(error) => tracing::debug!(%error, "an assignment cannot be revived yet"),
         }
@@ -174,14 +174,14 @@ pub(super) async fn pause(attempt: u32) {
 
 /// Makes `partitions` the manual assignment, unless the epoch is over; positions of partitions
 /// that are assigned already stay.
-pub(super) fn assign(
+pub(super) async fn assign(
     shared: &Shared,
     instance: &Instance,
     partitions: &[TopicPartition],
     epoch: u64,
 ) -> Result<(), ConsumerError> {
     let old: Vec<Slot> = instance.state().slots.clone();
-    let slots = make_slots(shared, instance, partitions, &old)?;
+    let slots = make_slots(shared, instance, partitions, &old).await?;
     let topics = topics_of(partitions);
     let fingerprint = fingerprint(shared.engine.topics.as_ref(), &topics);
     {
@@ -206,7 +206,7 @@ fn topics_of(partitions: &[TopicPartition]) -> Vec<TopicName> {
 }
 
 /// Makes the slots of `partitions`: copies of what `kept` holds (of the same topic), else new ones.
-pub(super) fn make_slots(
+pub(super) async fn make_slots(
     shared: &Shared,
     instance: &Instance,
     partitions: &[TopicPartition],
@@ -223,7 +223,7 @@ pub(super) fn make_slots(
     }
     let holds = instance.state().revived.clone();
     let resolver = Resolver { engine, group, settings: &instance.settings, holds: &holds };
-    slots.extend(resolver.slots(fresh)?);
+    slots.extend(resolver.slots(fresh).await?);
     slots.sort_unstable_by(|a, b| a.partition.cmp(&b.partition));
     slots.dedup_by(|a, b| a.partition == b.partition);
     Ok(slots)
@@ -240,6 +240,7 @@ pub(super) fn install(state: &mut State, mut slots: Vec<Slot>, kept: &[Slot]) {
             Some(now) => slot.clone_from(now),
             None => {
                 slot.token = state.fresh_token();
+                state.session.begin(slot);
                 state.session.resume(slot);
             }
         }
@@ -251,7 +252,7 @@ pub(super) fn install(state: &mut State, mut slots: Vec<Slot>, kept: &[Slot]) {
 }
 
 /// Lets one instance take in that topics were created, deleted or given partitions.
-pub(super) fn topics_changed(
+pub(super) async fn topics_changed(
     shared: &Arc<Shared>,
     instance: &Arc<Instance>,
     matcher: &mut Matcher<'_>,
@@ -271,7 +272,7 @@ pub(super) fn topics_changed(
             }
         }
         Source::Assigned(partitions) if phase == Phase::Out && is_changed() => {
-            if let Err(error) = assign(shared, instance, &partitions, epoch) {
+            if let Err(error) = assign(shared, instance, &partitions, epoch).await {
                 tracing::debug!(%error, "an assignment was not renewed after topics changed");
             }
         }

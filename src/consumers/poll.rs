@@ -142,7 +142,7 @@ impl<'a> Poll<'a> {
             // Listens before it looks, so that no change falls between.
             let mut changed = pin!(instance.changed.notified());
             changed.as_mut().enable();
-            self.look()?;
+            self.look().await?;
             gather(self).await;
             if self.is_enough() && self.is_current() {
                 return Ok(());
@@ -189,35 +189,31 @@ impl<'a> Poll<'a> {
     }
 
     /// Takes the assignment over if it changed since the last look.
-    fn look(&mut self) -> Result<(), ConsumerError> {
+    async fn look(&mut self) -> Result<(), ConsumerError> {
         let instance = self.call.instance.clone();
-        {
+        let failure = {
             let state = instance.state();
             if state.is_closed {
                 return Err(instance.not_found());
             }
             match (&state.source, &state.member.phase) {
                 (Source::None, _) => return Err(ConsumerError::NotSubscribed),
-                (_, Phase::Failed(error)) => {
-                    let (error, is_answer) = (error.clone(), self.version.is_some());
-                    drop(state);
-                    if is_answer {
-                        return Err(error.into());
-                    }
-                    // Refused before this poll: perhaps what was in the way is gone.
-                    membership::join(self.shared, &instance);
-                    return self.look_again();
-                }
-                _ => {}
+                (_, Phase::Failed(error)) => Some(error.clone()),
+                _ if self.version == Some(state.version) => return Ok(()),
+                _ => None,
             }
-            if self.version == Some(state.version) {
-                return Ok(());
+        };
+        if let Some(error) = failure {
+            if self.version.is_some() {
+                return Err(error.into());
             }
+            // Refused before this poll: perhaps what was in the way is gone.
+            membership::join(self.shared, &instance);
         }
-        self.look_again()
+        self.look_again().await
     }
 
-    fn look_again(&mut self) -> Result<(), ConsumerError> {
+    async fn look_again(&mut self) -> Result<(), ConsumerError> {
         self.start_over();
         let instance = self.call.instance.clone();
         let slots: Vec<(TopicPartition, u64, Option<Offset>)> = {
@@ -231,7 +227,7 @@ impl<'a> Poll<'a> {
         for (partition, token, position) in slots {
             let position = match position {
                 Some(position) => position,
-                None => match self.find_position(&partition, token)? {
+                None => match self.find_position(&partition, token).await? {
                     Some(position) => position,
                     None => continue,
                 },
@@ -250,7 +246,7 @@ impl<'a> Poll<'a> {
     }
 
     /// Finds where to begin in a partition that has no position; none while it does not exist.
-    fn find_position(
+    async fn find_position(
         &self,
         partition: &TopicPartition,
         token: u64,
@@ -259,7 +255,7 @@ impl<'a> Poll<'a> {
         if settings.auto_offset_reset == OffsetReset::None {
             return Err(ConsumerError::NoOffset(partition.clone()));
         }
-        match reset_position(&self.shared.engine, partition, settings) {
+        match reset_position(&self.shared.engine, partition, settings).await {
             Ok(Some(position)) => {
                 self.move_slot(partition, token, position);
                 Ok(Some(position))

@@ -11,7 +11,7 @@ use super::settings::{OffsetReset, Settings};
 use crate::base::ids::{GroupId, Offset, TopicId, TopicPartition};
 use crate::engine::Engine;
 use crate::engine::groups::OffsetQuery;
-use crate::engine::log::{Bounds, Isolation, ReadError};
+use crate::engine::log::{Bounds, Isolation, OffsetSpec, ReadError};
 
 /// A position that is kept over a restart although nobody committed it.
 ///
@@ -124,7 +124,10 @@ pub(super) struct Resolver<'a> {
 
 impl Resolver<'_> {
     /// Makes the slots of `partitions`: committed offset, else kept position, else reset.
-    pub(super) fn slots(
+    ///
+    /// # Cancel safety
+    /// Safe: nothing changes.
+    pub(super) async fn slots(
         &self,
         partitions: Vec<TopicPartition>,
     ) -> Result<Vec<Slot>, ConsumerError> {
@@ -141,14 +144,15 @@ impl Resolver<'_> {
             .into_iter()
             .filter_map(|(partition, committed)| Some((partition, committed?.offset)))
             .collect();
-        let slots = partitions.into_iter().map(|(partition, topic_id)| {
+        let mut slots = Vec::with_capacity(partitions.len());
+        for (partition, topic_id) in partitions {
             let committed = committed.get(&partition).copied();
-            self.slot(partition, topic_id, committed)
-        });
-        Ok(slots.collect())
+            slots.push(self.slot(partition, topic_id, committed).await);
+        }
+        Ok(slots)
     }
 
-    fn slot(
+    async fn slot(
         &self,
         partition: TopicPartition,
         topic_id: TopicId,
@@ -159,8 +163,9 @@ impl Resolver<'_> {
         let mut hold = kept.filter(|hold| hold.committed == committed);
         let mut position = hold.map(|hold| hold.offset).or(committed);
         if position.is_none() {
-            position = reset_position(self.engine, &partition, self.settings).ok().flatten();
-            if self.settings.auto_offset_reset == OffsetReset::Latest {
+            let reset = reset_position(self.engine, &partition, self.settings).await;
+            position = reset.ok().flatten();
+            if self.settings.auto_offset_reset.passes() {
                 // After a restart "latest" would be later: what came between would be lost.
                 hold = position.map(|offset| Hold { offset, committed });
             }
@@ -186,17 +191,31 @@ pub(super) fn find_topic_id(engine: &Engine, partition: &TopicPartition) -> Opti
 }
 
 /// Returns where `auto.offset.reset` begins; none when it is `none`.
-pub(super) fn reset_position(
+///
+/// # Cancel safety
+/// Safe: nothing changes.
+pub(super) async fn reset_position(
     engine: &Engine,
     partition: &TopicPartition,
     settings: &Settings,
 ) -> Result<Option<Offset>, ReadError> {
-    let bounds = || engine.log.bounds(&partition.topic, partition.partition);
-    match settings.auto_offset_reset {
-        OffsetReset::Earliest => Ok(Some(bounds()?.log_start_offset)),
-        OffsetReset::Latest => Ok(Some(readable_end(&bounds()?, settings.isolation))),
-        OffsetReset::None => Ok(None),
+    if settings.auto_offset_reset == OffsetReset::None {
+        return Ok(None);
     }
+    let (topic, number, isolation) = (&partition.topic, partition.partition, settings.isolation);
+    let bounds = engine.log.bounds(topic, number)?;
+    let end = readable_end(&bounds, isolation);
+    Ok(Some(match settings.auto_offset_reset {
+        OffsetReset::None => return Ok(None),
+        OffsetReset::Earliest => bounds.log_start_offset,
+        OffsetReset::Latest => end,
+        OffsetReset::Last(count) => end.saturating_sub(count).max(bounds.log_start_offset),
+        OffsetReset::AtOrAfter(at) => {
+            let spec = OffsetSpec::AtOrAfter(at);
+            let found = engine.log.list_offset(topic, number, spec, isolation).await?;
+            found.map_or(end, |found| found.offset)
+        }
+    }))
 }
 
 /// Returns the offset that the log has nearest to one that it has not.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::error::ConsumerError;
+use crate::base::ids::TimestampMs;
 use crate::base::limits;
 use crate::engine::log::Isolation;
 
@@ -57,6 +58,20 @@ pub enum OffsetReset {
     Latest,
     /// Nowhere: the poll fails.
     None,
+    /// So many offsets before the end.
+    Last(i64),
+    /// At the first record that is not older; after the last one if all are.
+    AtOrAfter(TimestampMs),
+}
+
+impl OffsetReset {
+    /// Tells whether it means another offset later.
+    pub(super) const fn passes(self) -> bool {
+        match self {
+            Self::Latest | Self::Last(_) | Self::AtOrAfter(_) => true,
+            Self::Earliest | Self::None => false,
+        }
+    }
 }
 
 /// What becomes of a record that is not in the instance's format (`on.decode.error`).

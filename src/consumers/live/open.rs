@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::session::{AckMode, commit_start};
+use super::session::{AckMode, commit_start, sort};
 use crate::base::ids::{GroupId, Offset, TopicPartition};
 use crate::consumers::closing;
 use crate::consumers::instance::{Call, Instance, Kind, Phase, State};
@@ -27,14 +27,16 @@ pub struct NewLiveMember {
     pub member: String,
     /// What to read.
     pub subscribe: Subscribe,
-    /// Where to begin in partitions without a committed offset. Taken from whoever opens the
+    /// Where to begin in partitions without a committed offset and without a word in `resume`,
+    /// found when they are assigned first. Taken from whoever opens the
     /// member first, as long as it lives.
     pub auto_offset_reset: OffsetReset,
     /// What it may see of open transactions; taken as `auto_offset_reset` is.
     pub isolation: Isolation,
     /// What moves its committed offsets.
     pub ack: AckMode,
-    /// The next offsets that the client has not seen, by its cursor.
+    /// The next offsets that the client has not seen, by its cursor. Where nothing is committed,
+    /// they are where it begins.
     pub resume: Vec<(TopicPartition, Offset)>,
 }
 
@@ -109,6 +111,10 @@ impl Consumers {
                 instance.state().forget_member();
                 membership::join(&self.shared, &instance);
             }
+            // Before partitions come: the first assignment begins there.
+            let mut start = new.resume.clone();
+            sort(&mut start);
+            instance.state().session.start = start;
             self.subscribe_to(&instance, subscription.clone()).await?;
             let begun = begin(&mut instance.state());
             return Ok((call, begun));

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use super::open::NewLiveMember;
-use super::session::AckMode;
+use super::session::{AckMode, sort};
 use crate::base::ids::{Offset, TopicPartition};
 use crate::base::limits::{HTTP_POLL_BYTES_MAX, HTTP_WAIT_MAX};
 use crate::consumers::cut::Budget;
@@ -49,12 +49,11 @@ impl Consumers {
     /// Dropping the future may or may not leave the member joined, and its cursor committed.
     pub async fn read_as_member(
         &self,
-        mut member: NewLiveMember,
+        member: NewLiveMember,
         read: MemberRead,
     ) -> Result<MemberRecords, ConsumerError> {
-        let mut after = std::mem::take(&mut member.resume);
-        after.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
-        after.dedup_by(|a, b| a.0 == b.0);
+        let mut after = member.resume.clone();
+        sort(&mut after);
         let (call, ()) = self.open_static(&member, |_| ()).await?;
         let deadline = pin!(tokio::time::sleep(read.wait.min(HTTP_WAIT_MAX)));
         // Reads of one member follow each other.

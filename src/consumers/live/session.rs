@@ -44,6 +44,8 @@ pub(in crate::consumers) struct Session {
     pub(super) acks: u64,
     /// Where the client says it stands in partitions that are not assigned yet; sorted.
     pub(super) resume: Vec<(TopicPartition, Offset)>,
+    /// Where the newest connection begins in partitions of which nothing is committed; sorted.
+    pub(super) start: Vec<(TopicPartition, Offset)>,
 }
 
 impl Session {
@@ -57,24 +59,46 @@ impl Session {
         self.number == number
     }
 
+    /// Puts a new slot back to where the client says it stands, if nothing is committed: a cursor
+    /// goes before the settings. One that says more is left to [`Session::resume`], because what
+    /// lies before it may not be acknowledged.
+    pub(in crate::consumers) fn begin(&self, slot: &mut Slot) {
+        let Some(next) = find(&self.start, &slot.partition) else { return };
+        if slot.committed.is_none() && slot.position.is_some_and(|position| next < position) {
+            (slot.position, slot.acknowledged) = (Some(next), Some(next));
+            (slot.hold, slot.is_worth_commit) = (None, false);
+        }
+    }
+
     /// Puts a slot where the client says it stands, unless the group is further.
     pub(in crate::consumers) fn resume(&self, slot: &mut Slot) {
-        let found = self.resume.binary_search_by(|(held, _)| held.cmp(&slot.partition)).ok();
-        let Some(&(_, next)) = found.and_then(|at| self.resume.get(at)) else { return };
+        let Some(next) = find(&self.resume, &slot.partition) else { return };
         if self.commits() {
             slot.acknowledge_up_to(next);
+            // Also where it stands already: the group shall know it.
+            slot.is_worth_commit |= slot.committed.is_none();
         }
         slot.position = slot.position.max(Some(next));
     }
+}
+
+/// Finds what a client says of a partition.
+fn find(said: &[(TopicPartition, Offset)], partition: &TopicPartition) -> Option<Offset> {
+    let at = said.binary_search_by(|(held, _)| held.cmp(partition)).ok()?;
+    said.get(at).map(|(_, next)| *next)
+}
+
+/// Of a partition named twice the further offset counts.
+pub(super) fn sort(said: &mut Vec<(TopicPartition, Offset)>) {
+    said.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
+    said.dedup_by(|a, b| a.0 == b.0);
 }
 
 impl State {
     /// Begins a connection: what was written to the one before and not acknowledged comes again,
     /// except where the client says that it has it.
     pub(super) fn resume_all(&mut self, mut resume: Vec<(TopicPartition, Offset)>) {
-        // Of a partition named twice the further offset counts, which is sorted first.
-        resume.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
-        resume.dedup_by(|a, b| a.0 == b.0);
+        sort(&mut resume);
         self.session.resume = resume;
         let Self { session, slots, .. } = self;
         for slot in slots {

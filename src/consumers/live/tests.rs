@@ -278,6 +278,73 @@ async fn a_start_at_the_end_is_committed_at_once() {
     eventually(|| server.committed(&topic, 0) == Some(1)).await;
 }
 
+#[tokio::test]
+async fn a_start_may_be_a_count_or_a_time() {
+    for (reset, offset) in [
+        (OffsetReset::Last(2), 3),
+        (OffsetReset::Last(9), 0),
+        (OffsetReset::Last(i64::MAX), 0),
+        (OffsetReset::AtOrAfter(0), 0),
+        (OffsetReset::AtOrAfter(i64::MAX), 5),
+    ] {
+        let server = Server::new();
+        let topic = server.fake.topic("t", 1);
+        server.fake.append_values(&topic, 0, &["a", "b", "c", "d", "e"]);
+        let member = || NewLiveMember { auto_offset_reset: reset, ..new("m", AckMode::Explicit) };
+        let mut stream = Stream::open(&server, member()).await;
+        assert_eq!(positions(&stream.assigned().await), [(0, Some(offset))], "{reset:?}");
+        // It is another offset later, so it is kept, and a commit goes before it.
+        eventually(|| server.committed(&topic, 0) == Some(offset)).await;
+        server.fake.append_values(&topic, 0, &["f", "g"]);
+        acknowledge(&server, "m", &[ack(&topic, 0, 6)]).await;
+        server.consumers.close_member(&GroupId::from("g"), "m").await.unwrap();
+        let mut stream = Stream::open(&server, member()).await;
+        assert_eq!(positions(&stream.assigned().await), [(0, Some(6))], "{reset:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_goes_before_the_start_until_something_is_committed() {
+    for ack in [AckMode::Auto, AckMode::Explicit] {
+        let server = Server::new();
+        let topic = server.fake.topic("t", 1);
+        server.fake.append_values(&topic, 0, &["a", "b", "c", "d", "e"]);
+        let member = |name, next| NewLiveMember {
+            auto_offset_reset: OffsetReset::Latest,
+            resume: vec![(at(&topic, 0), next)],
+            ..new(name, ack)
+        };
+        let mut stream = Stream::open(&server, member("m", 2)).await;
+        assert_eq!(positions(&stream.assigned().await), [(0, Some(2))]);
+        eventually(|| server.committed(&topic, 0) == Some(2)).await;
+        drop(stream);
+        server.consumers.close_member(&GroupId::from("g"), "m").await.unwrap();
+        let mut stream = Stream::open(&server, member("n", 1)).await;
+        assert_eq!(positions(&stream.assigned().await), [(0, Some(2))]);
+    }
+}
+
+#[tokio::test]
+async fn a_read_begins_at_its_cursor_and_acknowledges_as_it_says() {
+    let server = Server::new();
+    let topic = server.fake.topic("t", 1);
+    server.fake.append_values(&topic, 0, &["a", "b", "c", "d", "e"]);
+    let member = |reset, next| NewLiveMember {
+        auto_offset_reset: reset,
+        resume: vec![(at(&topic, 0), next)],
+        ..new("m", AckMode::Explicit)
+    };
+    assert_eq!(records(&server, member(OffsetReset::Latest, 1)).await, (vec![1, 2], vec![3]));
+    assert_eq!(server.committed(&topic, 0), None);
+    // What lies before a cursor is not acknowledged by it: without one it comes again.
+    let server = Server::new();
+    let topic = server.fake.topic("t", 1);
+    server.fake.append_values(&topic, 0, &["a", "b", "c", "d", "e"]);
+    let cursor = NewLiveMember { resume: vec![(at(&topic, 0), 3)], ..new("m", AckMode::Explicit) };
+    assert_eq!(records(&server, cursor).await, (vec![3, 4], vec![5]));
+    assert_eq!(records(&server, new("m", AckMode::Explicit)).await, (vec![0, 1], vec![2]));
+}
+
 fn read(records_max: usize) -> MemberRead {
     MemberRead { records_max, bytes_max: 1 << 20, wait: PATIENCE }
 }

@@ -4,6 +4,14 @@ use crate::base::ids::GroupId;
 use crate::consumers::{AckMode, NewLiveMember, OffsetReset, Subscribe};
 use crate::engine::log::Isolation;
 use crate::http::error::{ApiError, ApiResult};
+use crate::http::stream::params::{From, parse_from};
+
+/// What `from` may be.
+const FROM_RULE: &str = "latest, earliest, -N, an RFC 3339 timestamp or epoch ms";
+
+/// Why `from` may not name offsets.
+const OFFSETS_RULE: &str = "possible in a group, where committed offsets count: send a cursor of \
+    POST /cursors:encode, or move the group by POST /admin/groups/{group}/offsets:reset";
 
 /// The parameters of a member, in streams and in reads.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -51,10 +59,13 @@ impl MemberParams {
                 "none" => self.ack = AckMode::None,
                 _ => return refuse("auto, explicit or none"),
             },
-            "from" => match value {
-                "earliest" => self.from = Some(OffsetReset::Earliest),
-                "latest" => self.from = Some(OffsetReset::Latest),
-                _ => return refuse("earliest or latest"),
+            "from" | "since" if self.from.is_some() => {
+                return refuse("possible: from is given twice");
+            }
+            "from" | "since" if value.starts_with("offset:") => return refuse(OFFSETS_RULE),
+            "from" | "since" => match parse_from(value) {
+                Some(from) => self.begin_at(&from),
+                None => return refuse(FROM_RULE),
             },
             "isolation" => match value {
                 "read_committed" => self.isolation = Isolation::ReadCommitted,
@@ -64,6 +75,16 @@ impl MemberParams {
             _ => return Ok(Taken::No),
         }
         Ok(Taken::Yes)
+    }
+
+    /// Begins there in partitions of which nothing is committed.
+    pub(in crate::http) fn begin_at(&mut self, from: &From) {
+        self.from = Some(match from {
+            From::Earliest => OffsetReset::Earliest,
+            From::Latest => OffsetReset::Latest,
+            From::Last(count) => OffsetReset::Last(*count),
+            From::Timestamp(at) => OffsetReset::AtOrAfter(*at),
+        });
     }
 
     /// Says what moves the committed offsets.

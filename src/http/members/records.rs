@@ -72,7 +72,8 @@ struct Params {
         ("ack" = Option<String>, Query, example = "auto",
             description = "auto (default): after acknowledges; explicit: POST acks does; none: nothing is committed"),
         ("from" = Option<String>, Query, example = "earliest",
-            description = "Where to begin where nothing is committed: latest (default) or earliest"),
+            description = "Where to begin where nothing is committed: latest (default), earliest, -N (so \
+                many offsets before the end), an RFC 3339 timestamp or epoch ms; also since"),
         ("max" = Option<u64>, Query, minimum = 1, maximum = 10000, example = 100,
             description = "Records at most; 500 by default"),
         ("max_bytes" = Option<u64>, Query, minimum = 1,

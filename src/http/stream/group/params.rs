@@ -72,6 +72,10 @@ impl GroupParams {
         }
         let stream = Params::from_pairs(rest, headers)?;
         check(&stream.subscription)?;
+        // A cursor may be a word: `earliest` or `latest`.
+        if let Some(from) = &stream.subscription.from {
+            member.begin_at(from);
+        }
         let mode = member.ack();
         let pace = Pace::new(mode, unacked_max.unwrap_or(UNACKED_DEFAULT), timeout);
         Ok(Self { member, stream, pace })

@@ -35,7 +35,8 @@ use crate::http::stream::routes::address;
             description = "With ack=explicit, seconds without an acknowledgement after which \
                 what is owed is sent again; never by default"),
         ("from" = Option<String>, Query, example = "earliest",
-            description = "Where to begin where nothing is committed: latest (default) or earliest"),
+            description = "Where to begin where nothing is committed: latest (default), earliest, -N (so \
+                many offsets before the end), an RFC 3339 timestamp or epoch ms; also since"),
         ShapeQuery,
         LifeQuery,
         ResumeHeader,
