@@ -33,6 +33,7 @@ pub mod stream;
 pub mod time;
 pub mod v2;
 pub mod v3;
+mod version;
 mod wire;
 
 pub use metrics::HttpMetrics;

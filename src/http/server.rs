@@ -1,20 +1,23 @@
 //! The accept loop of the HTTP door: HTTP/1.1 and h2c on one port, with a limit and a drain.
 
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use http::{Method, Request};
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::connections::{self, Connections, Permits};
 use super::metrics::HttpMetrics;
 use super::stall::StallGuard;
+use super::version::Version;
 use super::wire::Wire;
 use crate::base::shutdown::Shutdown;
 
@@ -123,19 +126,49 @@ async fn serve_connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "http connection without nodelay");
     }
+    let version = tokio::select! {
+        version = timeout(HEADER_READ_TIMEOUT, Version::of(&stream)) => version,
+        () = shutdown.stopping() => return,
+    };
+    // Whoever says nothing or goes away before is not answered.
+    let Ok(Ok(version)) = version else { return };
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
         let router = router.clone();
         router.oneshot(with_known_method(without_trailing_slash(request)))
     });
-    let mut builder = Builder::new(TokioExecutor::new());
+    let io = Wire::new(TokioIo::new(StallGuard::new(stream, options.write_timeout)));
+    let ended = match version {
+        Version::Http1 => {
+            let connection = pin!(http1_builder().serve_connection(io, service).with_upgrades());
+            let stop = http1::UpgradeableConnection::graceful_shutdown;
+            drained(connection, stop, options, shutdown).await
+        }
+        // The rarer one must not make the task of the other larger.
+        Version::Http2 => {
+            let mut connection = Box::pin(http2_builder().serve_connection(io, service));
+            let stop = http2::Connection::graceful_shutdown;
+            Box::pin(drained(connection.as_mut(), stop, options, shutdown)).await
+        }
+    };
+    if let Err(error) = ended {
+        // Mostly clients that went away; what matters is logged where it happens.
+        tracing::debug!(%error, "http connection ended early");
+    }
+}
+
+fn http1_builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)
         .max_buf_size(WRITE_BUFFER_BYTES);
     builder
-        .http2()
+}
+
+fn http2_builder() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .max_header_list_size(HEAD_BYTES_MAX)
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
@@ -143,26 +176,24 @@ async fn serve_connection(
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
-    let stream = StallGuard::new(stream, options.write_timeout);
-    let connection =
-        builder.serve_connection_with_upgrades(Wire::new(TokioIo::new(stream)), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        () = shutdown.stopping() => {
-            connection.as_mut().graceful_shutdown();
-            let drain_max = DRAIN_MAX.saturating_add((options.streams_end)());
-            match tokio::time::timeout(drain_max, connection).await {
-                Ok(ended) => ended,
-                // A client that sends half a request must not hold up the end.
-                Err(_) => return,
-            }
-        }
-    };
-    if let Err(error) = ended {
-        // Mostly clients that went away; what matters is logged where it happens.
-        tracing::debug!(%error, "http connection ended early");
+    builder
+}
+
+/// Serves a connection; once the server stops, lets it `stop` for as long as it may take.
+async fn drained<C: Future<Output = hyper::Result<()>>>(
+    mut connection: Pin<&mut C>,
+    stop: impl FnOnce(Pin<&mut C>),
+    options: &ServeOptions,
+    shutdown: &Shutdown,
+) -> hyper::Result<()> {
+    tokio::select! {
+        ended = &mut connection => return ended,
+        () = shutdown.stopping() => {}
     }
+    stop(connection.as_mut());
+    let drain_max = DRAIN_MAX.saturating_add((options.streams_end)());
+    // A client that sends half a request must not hold up the end.
+    timeout(drain_max, connection).await.unwrap_or(Ok(()))
 }
 
 /// `QUERY /stream` is `POST /stream` that says it changes nothing; the router has no such method.
