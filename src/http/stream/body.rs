@@ -232,7 +232,7 @@ impl StreamBody {
             self.tick(tick);
             return Poll::Ready(());
         }
-        if self.permit.is_condemned(context.waker()) {
+        if self.permit.is_condemned(context) {
             self.fault(&Fault::closed_by_administrator());
             return Poll::Ready(());
         }

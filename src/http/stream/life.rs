@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::base::shutdown::Shutdown;
-use crate::engine::BoxFuture;
+use crate::base::registered::Registered;
+use crate::base::shutdown::{Shutdown, Stopping};
 
 /// Shortest time over which streams end after the server began to stop.
 const DRAIN_SPREAD_MIN: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 1000 });
@@ -70,8 +70,10 @@ pub(super) enum Tick {
 /// The timer of one stream and what it waits for.
 pub(super) struct Life {
     timer: Pin<Box<Sleep>>,
+    /// Whom the timer wakes.
+    registered: Registered,
     /// None once the server is stopping.
-    stopping: Option<BoxFuture<()>>,
+    stopping: Option<Stopping>,
     heartbeat: Duration,
     written: Instant,
     /// The last write before the clock was looked at.
@@ -92,10 +94,10 @@ impl Life {
         let now = Instant::now();
         let age_ms = u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX).max(1);
         let age = Duration::from_millis(random_between(age_ms - age_ms / 5, age_ms));
-        let shutdown = shutdown.clone();
         let mut life = Self {
             timer: Box::pin(sleep_until(now)),
-            stopping: Some(Box::pin(async move { shutdown.stopping().await })),
+            registered: Registered::default(),
+            stopping: Some(shutdown.stopping()),
             heartbeat,
             written: now,
             looked: now,
@@ -122,10 +124,14 @@ impl Life {
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Tick> {
         self.looked = self.written;
         if let Some(stopping) = &mut self.stopping
-            && stopping.as_mut().poll(context).is_ready()
+            && Pin::new(stopping).poll(context).is_ready()
         {
             self.stopping = None;
             return Poll::Ready(Tick::Stopping);
+        }
+        // A stream that has much to do wakes often, and its timer is far away then.
+        if self.registered.is_by(context) && Instant::now() < self.timer.deadline() {
+            return Poll::Pending;
         }
         while self.timer.as_mut().poll(context).is_ready() {
             let now = Instant::now();
@@ -161,6 +167,7 @@ impl Life {
         let next = later(self.written, self.heartbeat).min(self.over);
         let next = self.until.map_or(next, |until| until.min(next));
         self.timer.as_mut().reset(next);
+        self.registered.clear();
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Context;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
@@ -21,6 +22,7 @@ use super::life::{self, Closed};
 use super::tail::Tail;
 use super::{ClusterTag, Hub};
 use crate::base::ids::{Offset, PartitionId, TimestampMs};
+use crate::base::registered::Registered;
 use crate::engine::Engine;
 use crate::engine::topics::Topic;
 use crate::http::error::{ApiError, ApiResult};
@@ -137,6 +139,8 @@ pub(super) struct Permit {
     /// The address that has taken a place.
     placed: Option<IpAddr>,
     phase: Phase,
+    /// Who is woken when the stream shall end.
+    registered: Registered,
 }
 
 /// How far a stream came, so that its end is counted once.
@@ -185,7 +189,13 @@ impl Permit {
         by_id.insert(stream.id.clone(), Arc::clone(&stream));
         drop(by_id);
         hub.metrics.streams_active.inc();
-        Ok(Self { hub: Arc::clone(hub), stream, placed, phase: Phase::Opening })
+        Ok(Self {
+            hub: Arc::clone(hub),
+            stream,
+            placed,
+            phase: Phase::Opening,
+            registered: Registered::default(),
+        })
     }
 
     pub(super) fn id(&self) -> &str {
@@ -220,9 +230,11 @@ impl Permit {
         self.hub.tails.tail(topic, partition, &plan.format, plan.isolation, keep)
     }
 
-    /// Tells whether the stream shall end, and lets `waker` be woken when it shall.
-    pub(super) fn is_condemned(&self, waker: &std::task::Waker) -> bool {
-        self.stream.waker.register(waker);
+    /// Tells whether the stream shall end, and lets its task be woken when it shall.
+    pub(super) fn is_condemned(&mut self, context: &Context<'_>) -> bool {
+        if !self.registered.is_by(context) {
+            self.stream.waker.register(context.waker());
+        }
         self.stream.is_condemned.load(Ordering::Acquire)
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use tokio::sync::watch;
 use tokio_util::sync::ReusableBoxFuture;
@@ -15,6 +15,7 @@ use super::body::Part;
 use super::events::Fault;
 use super::wanted::{PartitionRef, Wanted};
 use crate::base::ids::{Offset, PartitionId, TopicId};
+use crate::base::registered::Registered;
 use crate::engine::Topics;
 use crate::engine::topics::Topic;
 
@@ -77,8 +78,8 @@ pub(super) struct TopicsSource {
     /// Only to look; the future has its own.
     changes: watch::Receiver<u64>,
     changed: ReusableBoxFuture<'static, Waited>,
-    /// Who is woken by the future already.
-    waker: Option<Waker>,
+    /// Whom the future wakes.
+    registered: Registered,
 }
 
 impl TopicsSource {
@@ -90,7 +91,7 @@ impl TopicsSource {
         changes: watch::Receiver<u64>,
     ) -> Self {
         let changed = ReusableBoxFuture::new(next(changes.clone()));
-        Self { wanted, topics, known, changes, changed, waker: None }
+        Self { wanted, topics, known, changes, changed, registered: Registered::default() }
     }
 
     /// Finds what is new.
@@ -120,11 +121,11 @@ impl TopicsSource {
 impl Source for TopicsSource {
     fn poll_change(&mut self, context: &mut Context<'_>) -> Poll<Change> {
         let is_news = self.changes.has_changed().unwrap_or(false);
-        if !is_news && self.waker.as_ref().is_some_and(|w| w.will_wake(context.waker())) {
+        if self.registered.is_by(context) && !is_news {
             return Poll::Pending;
         }
         while let Poll::Ready(receiver) = self.changed.poll(context) {
-            self.waker = None;
+            self.registered.clear();
             let Some(mut receiver) = receiver else {
                 // The engine is gone, and so is every partition.
                 self.changed.set(std::future::pending());
@@ -138,7 +139,6 @@ impl Source for TopicsSource {
                 return Poll::Ready(Change::Joined { parts, generation: None });
             }
         }
-        self.waker = Some(context.waker().clone());
         Poll::Pending
     }
 }

@@ -27,6 +27,7 @@ use crate::base::limits::{
     HTTP_BODY_IDLE_MAX, HTTP_BODY_WAIT_MAX, HTTP_PRODUCE_STREAM_AGE_MAX,
     HTTP_STREAMED_RECORD_BYTES_MAX,
 };
+use crate::base::shutdown::Stopping;
 use crate::engine::BoxFuture;
 use crate::http::body::BodyRoom;
 use crate::http::error::ApiError;
@@ -107,7 +108,7 @@ pub(super) struct ProduceStream {
     phase: Phase,
     /// The end of the stream's life, or of its grace.
     due: Pin<Box<Sleep>>,
-    stopping: BoxFuture<()>,
+    stopping: Stopping,
 }
 
 impl ProduceStream {
@@ -119,7 +120,6 @@ impl ProduceStream {
         charset: Charset,
         (first, upload): (Option<Bytes>, Body),
     ) -> Self {
-        let shutdown = state.shutdown.clone();
         let mut stream = Self {
             options,
             names,
@@ -138,7 +138,7 @@ impl ProduceStream {
             is_upload_over: false,
             phase: Phase::Open,
             due: Box::pin(tokio::time::sleep(HTTP_PRODUCE_STREAM_AGE_MAX)),
-            stopping: Box::pin(async move { shutdown.stopping().await }),
+            stopping: state.shutdown.stopping(),
             state,
         };
         if let Some(first) = first {
@@ -159,7 +159,7 @@ impl ProduceStream {
     }
 
     fn tick(&mut self, context: &mut Context<'_>) {
-        if self.phase == Phase::Open && self.stopping.as_mut().poll(context).is_ready() {
+        if self.phase == Phase::Open && Pin::new(&mut self.stopping).poll(context).is_ready() {
             self.end_with(stopping());
         }
         if self.phase == Phase::Open && self.arrival.is_over(context) {
