@@ -1,5 +1,6 @@
 //! `x-request-id`: the client's own if it is sane, else one of ours; on the answer and in the logs.
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -9,6 +10,9 @@ pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest id taken from a client, in bytes.
 const BYTES_MAX: usize = 128;
+
+/// Longest id of our own, in bytes.
+const ID_BYTES_MAX: usize = 32;
 
 /// Makes ids: a part that is random for each process and a number that counts.
 #[derive(Debug)]
@@ -32,8 +36,13 @@ impl RequestIds {
         own.cloned().unwrap_or_else(|| {
             // Only has to differ from the others.
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            let text = format!("{}-{number:x}", self.process);
-            HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("none"))
+            let mut id = [0; ID_BYTES_MAX];
+            let mut rest = &mut id[..];
+            // What does not fit is cut, which cannot happen: the parts have 12, 1 and 16 bytes.
+            let _cut = write!(rest, "{}-{number:x}", self.process);
+            let length = ID_BYTES_MAX - rest.len();
+            let id = id.get(..length).unwrap_or_default();
+            HeaderValue::from_bytes(id).unwrap_or(HeaderValue::from_static("none"))
         })
     }
 }

@@ -1,5 +1,7 @@
 //! What the query and the headers of a plain request say of its records.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, header};
@@ -53,7 +55,7 @@ impl Head {
         partition: Option<PartitionId>,
     ) -> ApiResult<Self> {
         let mut head = Self { partition, ..Self::default() };
-        for pair in query::pairs(query.unwrap_or_default()) {
+        for pair in query::borrowed(query.unwrap_or_default()) {
             let (name, value) = pair?;
             head.parameter(&name, value)?;
         }
@@ -73,7 +75,7 @@ impl Head {
         Ok(head)
     }
 
-    fn parameter(&mut self, name: &str, value: String) -> ApiResult<()> {
+    fn parameter(&mut self, name: &str, value: Cow<'_, str>) -> ApiResult<()> {
         match name {
             // Read with the options of every produce.
             "acks" => {}
@@ -87,7 +89,7 @@ impl Head {
                     let message = format!("key_pointer '{value}' does not begin with /");
                     return Err(ApiError::bad_request(message));
                 }
-                self.key_pointer = Some(value);
+                self.key_pointer = Some(value.into_owned());
             }
             "partition" => {
                 let number: PartitionId = value.parse().map_err(|_| {
@@ -109,7 +111,7 @@ impl Head {
                 self.timestamp = Some(parsed);
             }
             "tombstone" => {
-                self.value_kind = match value.as_str() {
+                self.value_kind = match &*value {
                     "true" | "" => ValueKind::Tombstone,
                     "false" => ValueKind::Body,
                     other => {

@@ -229,7 +229,7 @@ async fn produce(
     let query = parts.uri.query();
     let options = ProduceOptions::read(&parts.headers, query)?;
     let head = Head::read(&parts.headers, query, partition)?;
-    let is_many = Mode::read(&parts.headers).is_many();
+    let mode = Mode::read(&parts.headers);
     let bytes = body::read(&state.bodies, upload).await?;
     let claim = match begin(state, &parts, &bytes)? {
         Once::Begin(claim) => claim,
@@ -237,13 +237,13 @@ async fn produce(
     };
     let topic = find_or_create(state, topic).await?;
     let filled = {
-        let expected = if is_many { bytes.len() / 128 + 1 } else { 1 };
+        let expected = if mode.is_many() { bytes.len() / 128 + 1 } else { 1 };
         let mut batches = Batches::new(state, &options, expected);
         let target = batches.topic(topic.clone());
-        records::fill(&mut batches, target, &parts.headers, &head, &bytes)?;
+        records::fill(&mut batches, target, mode, &parts.headers, &head, &bytes)?;
         batches.finish()
     };
-    let render = move |outcomes: &[Outcome]| match is_many {
+    let render = move |outcomes: &[Outcome]| match mode.is_many() {
         true => many(topic.name.as_str(), outcomes),
         false => one(StatusCode::CREATED, topic.name.as_str(), outcomes),
     };

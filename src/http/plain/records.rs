@@ -73,11 +73,11 @@ impl Mode {
 pub(super) fn fill(
     batches: &mut Batches<'_>,
     topic: TopicIndex,
+    mode: Mode,
     request: &HeaderMap,
     head: &Head,
     body: &[u8],
 ) -> ApiResult<()> {
-    let mode = Mode::read(request);
     if head.value_kind == ValueKind::Tombstone && (mode != Mode::Raw || !body.is_empty()) {
         return Err(ApiError::bad_request("tombstone=true goes without a body"));
     }
