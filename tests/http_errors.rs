@@ -318,6 +318,21 @@ fn a_body_that_announces_too_much_is_refused_before_it_is_sent() {
 }
 
 #[test]
+fn a_client_that_sends_all_of_it_first_still_reads_the_refusal() {
+    let (_dir, server) = prepared();
+    let length = TOO_LARGE.to_string();
+    let headers = [("content-type", "application/json"), ("content-length", length.as_str())];
+    let mut http = server.http();
+    let head = http.head("POST", "/topics/t", &headers) + "\r\n";
+    http.write(head.as_bytes()).unwrap();
+    for _ in 0..64 {
+        http.write(&vec![b' '; 0x10_0000]).unwrap();
+    }
+    http.write(b" ").unwrap();
+    expect_413(&http.answer().unwrap());
+}
+
+#[test]
 fn a_chunked_body_is_refused_when_it_becomes_too_large() {
     let (_dir, server) = prepared();
     let stream = std::net::TcpStream::connect(server.http).unwrap();

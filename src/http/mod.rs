@@ -14,6 +14,7 @@ pub mod encoding;
 pub mod error;
 pub mod groups;
 pub mod health;
+mod linger;
 pub mod link;
 pub mod media;
 pub mod members;

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::connections::{self, Connections, Permits};
+use super::linger::{Linger, Unread};
 use super::metrics::HttpMetrics;
 use super::stall::StallGuard;
 use super::version::Version;
@@ -132,7 +133,10 @@ async fn serve_connection(
     };
     // Whoever says nothing or goes away before is not answered.
     let Ok(Ok(version)) = version else { return };
-    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+    let unread = Unread::default();
+    let stream = Linger::new(stream, unread.clone());
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(|body| unread.watch(body));
         request.extensions_mut().insert(Peer(peer));
         let router = router.clone();
         router.oneshot(with_known_method(without_trailing_slash(request)))

@@ -1,0 +1,198 @@
+//! A connection whose request was answered before its body was read ends without losing the answer.
+//!
+//! A socket that is closed while bytes wait in it resets the connection, and the reset throws away
+//! what the client did not read yet: a 413 becomes "connection reset", and a proxy makes a 502 of
+//! it. So the answer's end is told first, and what the client still sends is thrown away for a
+//! while.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+/// How long a connection may go on to be read after its last answer.
+const LINGER_MAX: Duration = Duration::from_secs(5);
+
+/// Bytes that are thrown away at once.
+const DISCARD_BYTES: usize = 8 * 1024;
+
+/// Whether the body of a connection's last request was left unread; shared with that body.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Unread(Arc<AtomicBool>);
+
+impl Unread {
+    /// Watches the body of the next request.
+    pub(super) fn watch(&self, body: Incoming) -> Watched {
+        // Each is a flag by itself: nothing else is published through it.
+        self.0.store(false, Ordering::Relaxed);
+        Watched { is_unread: !body.is_end_stream(), body, told: self.clone() }
+    }
+}
+
+/// A body that tells when it is dropped before its end.
+#[derive(Debug)]
+pub(super) struct Watched {
+    body: Incoming,
+    is_unread: bool,
+    told: Unread,
+}
+
+impl Body for Watched {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.is_unread = frame.is_some() && !self.body.is_end_stream();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.is_unread {
+            self.told.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A socket that is read until its end, or for a while, before it is closed over an unread body.
+#[derive(Debug)]
+pub(super) struct Linger<T> {
+    inner: T,
+    unread: Unread,
+    max: Duration,
+    /// Runs from the moment at which our side was closed.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T> Linger<T> {
+    /// Lingers if `unread` says so at the end.
+    pub(super) const fn new(inner: T, unread: Unread) -> Self {
+        Self { inner, unread, max: LINGER_MAX, timer: None }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Linger<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(context, buffer)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Linger<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { inner, unread, max, timer } = &mut *self;
+        let timer = match timer {
+            Some(timer) => timer,
+            None => {
+                ready!(Pin::new(&mut *inner).poll_shutdown(context))?;
+                if !unread.0.load(Ordering::Relaxed) {
+                    return Poll::Ready(Ok(()));
+                }
+                timer.insert(Box::pin(sleep(*max)))
+            }
+        };
+        let mut discarded = [0; DISCARD_BYTES];
+        while timer.as_mut().poll(context).is_pending() {
+            let mut buffer = ReadBuf::new(&mut discarded);
+            // However the client's side ends, there is nobody left to tell.
+            let read = ready!(Pin::new(&mut *inner).poll_read(context, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn pair(is_unread: bool) -> (Linger<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
+        let (near, far) = tokio::io::duplex(16);
+        let unread = Unread::default();
+        unread.0.store(is_unread, Ordering::Relaxed);
+        (Linger::new(near, unread), far)
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_the_answer_is_thrown_away() {
+        let (mut near, mut far) = pair(true);
+        near.write_all(b"413").await.unwrap();
+        let client = async {
+            // More than fits: somebody has to read it.
+            far.write_all(&[b'x'; 64 * 1024]).await.unwrap();
+            let mut answer = Vec::new();
+            far.read_to_end(&mut answer).await.unwrap();
+            drop(far);
+            answer
+        };
+        let (closed, answer) = tokio::join!(near.shutdown(), client);
+        closed.unwrap();
+        assert_eq!(answer, b"413");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_end_is_left() {
+        let (mut near, _far) = pair(true);
+        near.max = Duration::from_millis(20);
+        let begun = tokio::time::Instant::now();
+        near.shutdown().await.unwrap();
+        assert!(begun.elapsed() >= near.max);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_was_read_needs_no_waiting() {
+        let (mut near, _far) = pair(false);
+        near.shutdown().await.unwrap();
+    }
+}
