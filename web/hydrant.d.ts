@@ -18,7 +18,7 @@ export interface Gap {
   partition: number | null;
   requested: number | null;
   resumed: number | null;
-  reason: "retention" | "recreated" | "deleted" | "truncated" | "overflow" | "expired";
+  reason: "retention" | "recreated" | "deleted" | "truncated" | "overflow" | "expired" | "offline";
 }
 
 export interface Assignment {

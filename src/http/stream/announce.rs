@@ -97,6 +97,33 @@ impl StreamBody {
         self.send_event("gap", &data);
     }
 
+    /// A partition cannot be read: the others go on, if there are any or may come, and its position
+    /// stays in the cursor. Who comes back tries it again.
+    pub(super) fn unreadable(&mut self, at: usize, fault: &Fault) {
+        let is_it = |(other, part): (usize, &Part)| {
+            other != at && part.is_open && part.span.next < part.span.bound
+        };
+        let has_others = self.parts.iter().enumerate().any(is_it);
+        let is_alone = !has_others && self.plan.ending != Ending::Never;
+        if is_alone || self.plan.on_gap == OnGap::Fail {
+            return self.fault(fault);
+        }
+        let Some(part) = self.parts.get_mut(at) else { return };
+        let (topic, partition) = (part.tail.topic().name.clone(), part.span.partition);
+        let detail = &fault.detail;
+        tracing::warn!(%topic, partition, detail, "a stream goes on without a partition");
+        let gap = Gap {
+            topic: Some(topic),
+            partition: Some(partition),
+            requested: Some(part.span.next),
+            resumed: None,
+            reason: GapReason::Offline,
+        };
+        // Its turn finds it at its end.
+        part.span.bound = part.span.next;
+        self.report(&gap);
+    }
+
     /// The topic of a partition was deleted: the others go on, if there are any.
     pub(super) fn gone(&mut self, at: usize) {
         let Some(part) = self.parts.get(at) else { return };

@@ -471,8 +471,8 @@ impl StreamBody {
     fn refuse(&mut self, at: usize, error: LoadError) -> Turn {
         match error {
             LoadError::Gone => self.gone(at),
-            LoadError::Storage(detail) => self.fault(&Fault::storage(detail)),
-            LoadError::Damaged(detail) => self.fault(&Fault::damaged(detail)),
+            LoadError::Storage(detail) => self.unreadable(at, &Fault::storage(detail)),
+            LoadError::Damaged(detail) => self.unreadable(at, &Fault::damaged(detail)),
             LoadError::Stopping => self.rotate(Closed::Shutdown),
             LoadError::Nothing { .. } => return Turn::Taken,
             LoadError::OutOfRange(bounds) => {

@@ -23,6 +23,8 @@ pub(super) enum GapReason {
     Overflow,
     /// The server does not keep the cursor any more.
     Expired,
+    /// The partition cannot be read; others go on.
+    Offline,
 }
 
 impl GapReason {
@@ -34,6 +36,7 @@ impl GapReason {
             Self::Truncated => "truncated",
             Self::Overflow => "overflow",
             Self::Expired => "expired",
+            Self::Offline => "offline",
         }
     }
 

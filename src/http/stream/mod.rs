@@ -69,6 +69,7 @@ use super::state::StreamOptions;
 use crate::base::clock::SharedClock;
 use crate::base::shutdown::Shutdown;
 use crate::engine::Engine;
+use crate::engine::log::ReadError;
 
 pub(super) use self::routes::routes;
 
@@ -247,7 +248,12 @@ impl Hub {
     fn parts(&self, permit: &Permit, start: &Start, plan: &Plan) -> ApiResult<Vec<Part>> {
         let part = |(topic, span): &(_, start::Span)| {
             let topic: &Arc<crate::engine::topics::Topic> = topic;
-            let receiver = Some(self.engine.log.watch(&topic.name, span.partition)?);
+            let receiver = match self.engine.log.watch(&topic.name, span.partition) {
+                Ok(receiver) => Some(receiver),
+                // It was told as a gap, and is only in the cursor.
+                Err(ReadError::Storage(_)) if span.next >= span.bound => None,
+                Err(error) => return Err(error.into()),
+            };
             let tail = permit.tail(topic, span.partition, plan);
             Ok(Part { span: *span, tail, receiver, is_open: true })
         };

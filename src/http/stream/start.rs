@@ -13,7 +13,7 @@ use super::params::{From, Named, OnGap, Resume, StartOffset, Subscription, Until
 use super::wanted::{Wanted, check_size};
 use crate::base::ids::{Offset, PartitionId, TimestampMs};
 use crate::engine::Engine;
-use crate::engine::log::{Bounds, Isolation, OffsetSpec};
+use crate::engine::log::{Bounds, Isolation, OffsetSpec, ReadError};
 use crate::engine::topics::Topic;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::record::cursor::{Budget, ClusterTag, Cursor};
@@ -78,7 +78,8 @@ enum Wish {
 ///
 /// # Errors
 /// 404 for topics and partitions that do not exist, 410 for gaps if the client wants it so, 400 for
-/// too many partitions, and what reading the log may answer.
+/// too many partitions, and what reading the log may answer: of some partitions only if none can
+/// be read, or if the client wants no gap.
 ///
 /// # Cancel safety
 /// Safe: nothing changes.
@@ -97,15 +98,33 @@ pub(super) async fn resolve(
     let isolation = isolation(subscription);
     let mut spans = Vec::with_capacity(chosen.len());
     let mut look_back = LookBack::of(chosen.len());
+    let (mut offline, mut is_any_served) = (None, false);
     for (topic, partition) in chosen {
-        let bounds = engine.log.bounds(&topic.name, partition)?;
         let wish = resume.wish(&topic, partition, is_single);
+        let bounds = match engine.log.bounds(&topic.name, partition) {
+            Ok(bounds) => bounds,
+            Err(error @ ReadError::Storage(_)) => {
+                let (span, gap) = unreadable(&topic, partition, &wish);
+                gaps.push(gap);
+                spans.extend(span.map(|span| (topic, span)));
+                offline.get_or_insert(error);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        is_any_served = true;
         let resolver =
             Resolver { engine, topic: &topic, partition, bounds, isolation, subscription };
         let (next, gap) = resolver.place(wish, resume.is_any(), &mut look_back).await?;
         gaps.extend(gap);
         let bound = resolver.bound(now).await?;
         spans.push((topic, Span { partition, next, bound }));
+    }
+    // Nothing would flow, or not all that the client insists on.
+    if let Some(error) = offline
+        && (!is_any_served || subscription.on_gap == OnGap::Fail)
+    {
+        return Err(error.into());
     }
     if subscription.on_gap == OnGap::Fail
         && let Some(gap) = gaps.first()
@@ -118,6 +137,19 @@ pub(super) async fn resolve(
         (true, false) => Resumed::Fresh,
     };
     Ok(Start { spans, gaps, resumed, budget: budget(subscription), isolation })
+}
+
+/// What a stream has of a partition that cannot be read: its place in the cursor, if that is
+/// known, so that who comes back when it can be read goes on there; and what the client is told.
+fn unreadable(topic: &Topic, partition: PartitionId, wish: &Wish) -> (Option<Span>, Gap) {
+    let requested = match wish {
+        Wish::Exactly(next) => Some(*next),
+        Wish::From | Wish::Timestamp(_) | Wish::Recreated(_) => None,
+    };
+    let span = requested.map(|next| Span { partition, next, bound: next });
+    let reason = GapReason::Offline;
+    let (topic, partition) = (Some(topic.name.clone()), Some(partition));
+    (span, Gap { topic, partition, requested, resumed: None, reason })
 }
 
 /// Finds the topics, by the order of their creation. One that is gone is an error for a stream

@@ -130,7 +130,7 @@ mod tests {
             (r#"{"topics":["t"],"ack_timeout":3601}"#, "ack_timeout '3601'"),
             (r#"{"topics":["t"],"member":""}"#, "member ''"),
             (r#"{"topics":["t"],"member":{}}"#, "member '{}'"),
-            (r#"{"topics":["t"],"from":"-5"}"#, "from '-5'"),
+            (r#"{"topics":["t"],"from":"offset:0=5"}"#, "from 'offset:0=5'"),
             (r#"{"topics":["t"],"partitions":[0]}"#, "partitions is not possible in a group"),
             (r#"{"topics":["t"],"until":"end"}"#, "until is not possible in a group"),
             (r#"{"topics":["t"],"ticket":"x"}"#, "ticket 'x'"),
