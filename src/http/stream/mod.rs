@@ -5,7 +5,7 @@
 //! which a stream continues exactly, on this server or after it was restarted ([`cursor`]).
 //!
 //! `params` reads what the client wants, `wanted` finds its topics, `start` resolves both to
-//! positions, `source` lets topics join later, `chunk` and `data`
+//! positions, `source` lets topics join later, `encode` and `data`
 //! encode records, `frame` gathers them, `waits` and `life` say when to go on and when to end.
 
 mod admin;
@@ -15,6 +15,7 @@ mod chunk;
 mod data;
 #[allow(dead_code, reason = "it describes what `params` reads, for the specification")]
 mod described;
+mod encode;
 mod events;
 mod filter;
 mod frame;

@@ -15,8 +15,9 @@ use futures_util::FutureExt;
 use futures_util::future::{Shared, WeakShared};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::chunk::{Batches, CHUNK_BYTES, Chunk, Keep, Target};
+use super::chunk::{CHUNK_BYTES, Chunk, Keep};
 use super::cursor::ClusterTag;
+use super::encode::{Batches, Target};
 use super::params::Format;
 use crate::base::ids::{Offset, PartitionId, TopicId};
 use crate::base::shutdown::Shutdown;
