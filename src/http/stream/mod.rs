@@ -5,8 +5,8 @@
 //! which a stream continues exactly, on this server or after it was restarted ([`cursor`]).
 //!
 //! `params` reads what the client wants, `wanted` finds its topics, `start` resolves both to
-//! positions, `source` lets topics join later, `encode` and `data`
-//! encode records, `frame` gathers them, `waits` and `life` say when to go on and when to end.
+//! positions, `source` lets topics join later, `encode` makes chunks of records, `frame` gathers
+//! them, `waits` and `life` say when to go on and when to end.
 
 mod admin;
 mod announce;
