@@ -5,6 +5,8 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Mutex;
 
 use common::ws::Client;
 use common::{Server, Sse, eventually};
@@ -396,7 +398,8 @@ fn refusals_name_what_is_wrong() {
         (json!({"ack": "later"}), 400, "ack 'later'"),
         (json!({"max_unacked": 0}), 400, "max_unacked '0'"),
         (json!({"ack_timeout": 0}), 400, "ack_timeout '0'"),
-        (json!({"from": "x"}), 400, "from 'x'"),
+        (json!({"from": "soon"}), 400, "from 'soon'"),
+        (json!({"from": "offset:0=5"}), 400, "POST /cursors:encode"),
         (json!({"partitions": [0]}), 400, "partitions is not possible in a group"),
         (json!({"until": "end"}), 400, "until is not possible in a group"),
         (json!({"ticket": "x"}), 400, "ticket 'x'"),
@@ -444,4 +447,116 @@ fn refusals_name_what_is_wrong() {
     assert_eq!(server.http().post("/consumers/g", &new).status, 200);
     let taken = explicit(&json!({"id": "i", "member": "i"}));
     assert_eq!(refused(&mut client, &taken).0, 40902);
+}
+
+#[test]
+fn what_a_filter_takes_away_needs_no_acknowledgement() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::on(dir.path());
+    fill(&server, 10);
+    let mut client = Client::connect(&server);
+    let filter = json!({"filter": "int(value) >= 10", "max_unacked": 2, "credit": 9});
+    join(&mut client, &explicit(&filter));
+    client.until("caught-up");
+    client.expect_silence();
+    more(&server, 10..13);
+    assert_eq!(client.records("a", 2), [10, 11]);
+    client.expect_silence();
+    assert_eq!(acked(&mut client, 11), ("committed".to_owned(), 12));
+    assert_eq!(client.records("a", 1), [12]);
+}
+
+/// What one client of the storm below saw.
+#[derive(Default)]
+struct Tally {
+    got: BTreeSet<(i64, i64)>,
+    acknowledged: u64,
+}
+
+/// Reads as one member, acknowledges every message, and ends its subscription in turn by each of
+/// the ways there are, until everything was seen by somebody.
+fn storm(server: SocketAddr, name: &str, total: usize, seen: &Mutex<Tally>) {
+    let is_over = || seen.lock().unwrap().got.len() >= total;
+    let mut older = None;
+    for round in 0.. {
+        let mut client = Client::at(server);
+        client.send(&explicit(&json!({
+            "member": name, "id": "a", "max_unacked": 8, "credit": 12, "heartbeat": 1,
+        })));
+        let mut left = 3;
+        while left > 0 && !is_over() {
+            let message = client.next();
+            match message["type"].as_str().unwrap() {
+                "records" => {
+                    let records = message["records"].as_array().unwrap();
+                    let place = |record: &Value| {
+                        let number = |field: &str| record[field].as_i64().unwrap();
+                        (number("partition"), number("offset"))
+                    };
+                    seen.lock().unwrap().got.extend(records.iter().map(place));
+                    client.send(&json!({
+                        "type": "credit", "id": "a", "records": records.len(),
+                    }));
+                    client.send(&json!({"type": "ack", "id": "a", "cursor": message["cursor"]}));
+                    left -= 1;
+                }
+                "acked" => seen.lock().unwrap().acknowledged += 1,
+                // The group gave the partitions to others: they get the records again.
+                "error" => assert_eq!(message["error_code"], 40903, "{message}"),
+                "fault" => panic!("{message}"),
+                _ => {}
+            }
+        }
+        if is_over() {
+            return;
+        }
+        match round % 4 {
+            // A break, and another connection takes over while the one before is open.
+            0 => drop(client),
+            1 => older = Some(client),
+            2 => client.send(&json!({"type": "unsubscribe", "id": "a"})),
+            _ => client.send(&json!({"type": "unsubscribe", "id": "a", "leave": false})),
+        }
+        if round % 4 == 2 {
+            drop(older.take());
+        }
+    }
+}
+
+#[test]
+fn members_that_come_and_go_lose_nothing_and_nothing_goes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::on(dir.path());
+    server.create_topic("t", 6, &[]);
+    let values: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+    let values: Vec<_> = values.iter().map(String::as_str).collect();
+    let seen = Mutex::new(Tally::default());
+    let total = 6 * 500;
+    std::thread::scope(|scope| {
+        for name in ["one", "two", "three"] {
+            let (server, seen) = (server.http, &seen);
+            scope.spawn(move || storm(server, name, total, seen));
+        }
+        let mut before = [-1; 6];
+        let deadline = common::now() + 3 * common::PATIENCE;
+        let mut look = || {
+            for (at, before) in before.iter_mut().enumerate() {
+                let now = committed(&server, at as i32);
+                assert!(now >= *before, "partition {at} went back from {before} to {now}");
+                *before = now;
+            }
+        };
+        for _ in 0..5 {
+            for partition in 0..6 {
+                server.produce("t", partition, &values);
+            }
+            look();
+        }
+        while seen.lock().unwrap().got.len() < total {
+            look();
+            let count = seen.lock().unwrap().got.len();
+            assert!(common::now() < deadline, "{count} of {total} in time");
+        }
+    });
+    assert!(seen.lock().unwrap().acknowledged > 0);
 }

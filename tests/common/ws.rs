@@ -1,31 +1,43 @@
 //! A client of `/ws` that is not ours.
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use serde_json::{Value, json};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::handshake::client::Response;
 use tungstenite::{HandshakeError, Message, WebSocket};
 
-use super::{PATIENCE, Server};
+use super::{PATIENCE, Server, now};
 
 /// A connection.
 pub(crate) struct Client(pub(crate) WebSocket<TcpStream>);
 
 impl Client {
     pub(crate) fn connect(server: &Server) -> Self {
-        Self::with(server, &[("sec-websocket-protocol", "hydrant.v1+json")]).unwrap().0
+        Self::at(server.http)
+    }
+
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        let protocol = ("sec-websocket-protocol", "hydrant.v1+json");
+        Self::open(address, &[protocol]).unwrap().0
     }
 
     pub(crate) fn with(
         server: &Server,
         headers: &[(&'static str, &str)],
     ) -> Result<(Self, Response), u16> {
-        let mut request = format!("ws://{}/ws", server.http).into_client_request().unwrap();
+        Self::open(server.http, headers)
+    }
+
+    fn open(
+        address: SocketAddr,
+        headers: &[(&'static str, &str)],
+    ) -> Result<(Self, Response), u16> {
+        let mut request = format!("ws://{address}/ws").into_client_request().unwrap();
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
-        let socket = TcpStream::connect(server.http).unwrap();
+        let socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         match tungstenite::client(request, socket) {
             Ok((socket, response)) => Ok((Self(socket), response)),
@@ -52,11 +64,14 @@ impl Client {
 
     /// The next message of a type, past others.
     pub(crate) fn until(&mut self, kind: &str) -> Value {
+        let deadline = now() + PATIENCE;
         loop {
             let message = self.next();
             if message["type"] == kind {
                 return message;
             }
+            // A live stream goes on for ever with its pings.
+            assert!(now() < deadline, "no {kind} in time, but {message}");
         }
     }
 

@@ -80,7 +80,8 @@ impl LiveMember {
         })
     }
 
-    /// Notes what was written to the connection, as the next offset of each partition, and says
+    /// Notes which records were written to the connection, as the offset after the last one of
+    /// each partition, and says
     /// how many offsets the client has not acknowledged.
     pub fn wrote<'a>(&self, next: impl Iterator<Item = (&'a TopicPartition, Offset)>) -> u64 {
         let mut state = self.call.instance.state();

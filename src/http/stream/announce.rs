@@ -198,7 +198,7 @@ impl StreamBody {
             self.parts.retain(|part| !part.is_of(topic.id, partition));
             let tail = self.permit.tail(&topic, partition, &self.plan);
             let span = Span { partition, next, bound: Offset::MAX };
-            self.parts.push(Part { span, tail, receiver: None, is_open: true });
+            self.parts.push(Part { span, sent: next, tail, receiver: None, is_open: true });
             joined.push((topic.id, partition));
         }
         let topics: HashSet<_> = self.parts.iter().map(|part| part.tail.topic().id).collect();

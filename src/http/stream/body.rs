@@ -40,6 +40,9 @@ const IDS_EACH_PARTITIONS_MAX: usize = 8;
 /// One partition of a stream.
 pub(super) struct Part {
     pub(super) span: Span,
+    /// What follows the last record that was sent. The position is further where a filter, or the
+    /// end of a transaction, left nothing to send.
+    pub(super) sent: Offset,
     pub(super) tail: Arc<Tail>,
     /// None while the partition is waited for.
     pub(super) receiver: Option<Receiver>,

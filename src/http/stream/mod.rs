@@ -256,7 +256,7 @@ impl Hub {
                 Err(error) => return Err(error.into()),
             };
             let tail = permit.tail(topic, span.partition, plan);
-            Ok(Part { span: *span, tail, receiver, is_open: true })
+            Ok(Part { span: *span, sent: span.next, tail, receiver, is_open: true })
         };
         start.spans.iter().map(part).collect()
     }

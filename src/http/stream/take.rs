@@ -26,12 +26,25 @@ impl StreamBody {
     pub(super) fn take(&mut self, at: usize, chunk: Arc<Chunk>, frame: &mut Frame<'_>) -> Turn {
         let next = |body: &Self| body.parts.get(at).map_or(0, |part| part.span.next);
         let before = next(self);
+        let records = frame.records();
         let turn = self.take_records(at, &chunk, frame);
+        if frame.records() > records {
+            self.note_sent(at, &chunk);
+        }
         self.filtered += chunk.filtered_between(before, next(self));
         if matches!(turn, Turn::Full) {
             self.held = Some((at, chunk));
         }
         turn
+    }
+
+    /// Notes the last record of the chunk before the partition's position as sent.
+    fn note_sent(&mut self, at: usize, chunk: &Chunk) {
+        let Some(part) = self.parts.get_mut(at) else { return };
+        let taken = chunk.entries_between(0, part.span.next);
+        if let Some(last) = taken.end.checked_sub(1).and_then(|last| chunk.entry(last)) {
+            part.sent = part.sent.max(last.offset + 1);
+        }
     }
 
     fn take_records(&mut self, at: usize, chunk: &Arc<Chunk>, frame: &mut Frame<'_>) -> Turn {

@@ -131,6 +131,7 @@ mod tests {
             (r#"{"topics":["t"],"member":""}"#, "member ''"),
             (r#"{"topics":["t"],"member":{}}"#, "member '{}'"),
             (r#"{"topics":["t"],"from":"offset:0=5"}"#, "from 'offset:0=5'"),
+            (r#"{"topics":["t"],"from":"soon"}"#, "from 'soon'"),
             (r#"{"topics":["t"],"partitions":[0]}"#, "partitions is not possible in a group"),
             (r#"{"topics":["t"],"until":"end"}"#, "until is not possible in a group"),
             (r#"{"topics":["t"],"ticket":"x"}"#, "ticket 'x'"),
