@@ -36,6 +36,12 @@ fn consumer_instances() {
     run(CONSUMERS);
 }
 
+/// What clients of the other proxies send, and what nobody should.
+#[test]
+fn odd_requests() {
+    run(include_str!("rest_v2/odd.json"));
+}
+
 fn all_rows() -> Vec<Value> {
     let files = [METADATA, PRODUCE, CONSUMERS].map(serde_json::from_str::<Vec<Value>>);
     files.into_iter().flat_map(Result::unwrap).collect()

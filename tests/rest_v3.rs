@@ -28,6 +28,13 @@ fn topics_partitions_replicas_and_acls() {
     run(&server, include_str!("rest_v3/topics.json"));
 }
 
+#[test]
+fn odd_requests() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::on(dir.path());
+    run(&server, include_str!("rest_v3/odd.json"));
+}
+
 /// What is changed is in force at once, for topics that exist too, and after a `kill -9`.
 #[test]
 fn configurations_and_partitions_survive_a_kill() {

@@ -222,6 +222,10 @@ pub(super) fn check_name(name: &str) -> Result<(), ConsumerError> {
     if name.is_empty() {
         return Err(refused("name", &name, "is empty"));
     }
+    if matches!(name, "." | "..") {
+        // Clients take such a segment out of a URL before they send it.
+        return Err(refused("name", &name, "cannot be part of a URL"));
+    }
     if name.len() > INSTANCE_NAME_BYTES_MAX {
         return Err(refused("name", &format!("{} bytes", name.len()), "is too long"));
     }

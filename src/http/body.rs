@@ -155,10 +155,30 @@ fn too_slow() -> ApiError {
 /// 400 with line and column for text that is not JSON or has the wrong type, 422 for fields that
 /// are not known.
 pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> ApiResult<T> {
-    if bytes.is_empty() {
+    if is_nothing(bytes) {
         return Err(ApiError::unprocessable("body is empty, a JSON object is needed"));
     }
+    check_object(bytes).map_err(ApiError::bad_request)?;
     serde_json::from_slice(bytes).map_err(|error| explain(&error))
+}
+
+/// Tells whether a body says nothing: there is none, or it is `null`.
+fn is_nothing(bytes: &[u8]) -> bool {
+    matches!(bytes.trim_ascii(), b"" | b"null")
+}
+
+/// Refuses JSON that is no object: a list of a structure's fields would be read as the structure.
+///
+/// # Errors
+/// The text for the client.
+pub fn check_object(bytes: &[u8]) -> Result<(), &'static str> {
+    match bytes.trim_ascii_start().first() {
+        Some(b'[' | b'"' | b'0'..=b'9' | b'-' | b't' | b'f' | b'n') => {
+            Err("invalid JSON: body is not an object")
+        }
+        // What is no JSON at all is named by the parser.
+        _ => Ok(()),
+    }
 }
 
 /// Parses a JSON body, or takes the default when there is none.
@@ -166,7 +186,7 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> ApiResult<T> {
 /// # Errors
 /// As [`parse`].
 pub fn parse_optional<'a, T: Deserialize<'a> + Default>(bytes: &'a [u8]) -> ApiResult<T> {
-    if bytes.iter().all(u8::is_ascii_whitespace) { Ok(T::default()) } else { parse(bytes) }
+    if is_nothing(bytes) { Ok(T::default()) } else { parse(bytes) }
 }
 
 fn explain(error: &serde_json::Error) -> ApiError {

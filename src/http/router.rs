@@ -13,8 +13,8 @@ use utoipa_swagger_ui::SwaggerUi;
 use super::error::ApiError;
 use super::state::AppState;
 use super::{
-    admin, cors, cursors, health, media, members, observe, openapi, plain, reads, stream, v2, v3,
-    web,
+    admin, cors, cursors, health, media, members, observe, openapi, peers, plain, reads, stream,
+    v2, v3, web,
 };
 
 /// What the specification says of itself.
@@ -103,6 +103,7 @@ pub fn router(state: AppState) -> Router {
         .route("/", axum::routing::get(root).post(root))
         .route("/openapi-3.0.json", axum::routing::get(async move || older.clone()))
         .merge(docs)
+        .merge(peers::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(state.clone(), observe::observe));

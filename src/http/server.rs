@@ -139,7 +139,7 @@ async fn serve_connection(
         let mut request = request.map(|body| unread.watch(body));
         request.extensions_mut().insert(Peer(peer));
         let router = router.clone();
-        router.oneshot(with_known_method(without_trailing_slash(request)))
+        router.oneshot(with_known_method(with_plain_path(request)))
     });
     let io = Wire::new(TokioIo::new(StallGuard::new(stream, options.write_timeout)));
     let ended = match version {
@@ -208,15 +208,19 @@ fn with_known_method<B>(mut request: Request<B>) -> Request<B> {
     request
 }
 
-/// Every route also answers with a slash at its end, as the REST proxies do.
-fn without_trailing_slash<B>(mut request: Request<B>) -> Request<B> {
+/// Every route also answers with a slash at its end, as the REST proxies do, and with the colon of
+/// `records:batch` and its like percent-encoded, as careful clients send it.
+fn with_plain_path<B>(mut request: Request<B>) -> Request<B> {
     let path = request.uri().path();
-    if path.len() > 1 && path.ends_with('/') && !path.starts_with("/docs") {
-        let trimmed = path.trim_end_matches('/');
+    let has_slash = path.len() > 1 && path.ends_with('/') && !path.starts_with("/docs");
+    let has_colon = path.contains("%3A") || path.contains("%3a");
+    if has_slash || has_colon {
+        let trimmed = if has_slash { path.trim_end_matches('/') } else { path };
         let trimmed = if trimmed.is_empty() { "/" } else { trimmed };
+        let plain = trimmed.replace("%3A", ":").replace("%3a", ":");
         let target = match request.uri().query() {
-            Some(query) => format!("{trimmed}?{query}"),
-            None => trimmed.to_owned(),
+            Some(query) => format!("{plain}?{query}"),
+            None => plain,
         };
         if let Ok(uri) = target.parse() {
             *request.uri_mut() = uri;

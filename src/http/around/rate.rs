@@ -23,7 +23,16 @@ const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const WINDOW_NS: u64 = 1_000_000_000;
 
 /// Paths that are not counted: probes must not make a server look ill because it is busy.
-const UNCOUNTED: &[&str] = &["/livez", "/readyz", "/healthz", "/metrics"];
+const UNCOUNTED: &[&str] = &[
+    "/livez",
+    "/readyz",
+    "/healthz",
+    "/metrics",
+    "/healthy",
+    "/ready",
+    "/_health",
+    "/status/ready",
+];
 
 /// The buckets of all clients.
 #[derive(Debug)]

@@ -62,8 +62,16 @@ pub fn bare(status: u16) -> Option<Vec<u8>> {
 pub fn of_connection(error: &ApiError) -> Option<Vec<u8>> {
     let body = serde_json::to_string(&error.body()).ok()?;
     let reason = error.status.canonical_reason().unwrap_or_default();
+    // What is wrong with the request itself does not get better by repeating it.
+    let is_passing = matches!(
+        error.status,
+        StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+    );
+    let retry = if is_passing { "retry-after: 1\r\n" } else { "" };
     let head = format!(
-        "HTTP/1.1 {} {reason}\r\ncontent-type: {}\r\ncontent-length: {}\r\nretry-after: 1\r\n\
+        "HTTP/1.1 {} {reason}\r\ncontent-type: {}\r\ncontent-length: {}\r\n{retry}\
          connection: close\r\n\r\n",
         error.status.as_u16(),
         error.content_type,
@@ -75,6 +83,14 @@ pub fn of_connection(error: &ApiError) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_passes_is_worth_a_repetition() {
+        for (status, is_passing) in [(400, false), (431, false), (408, true), (503, true)] {
+            let answer = String::from_utf8(bare(status).unwrap()).unwrap();
+            assert_eq!(answer.contains("retry-after: 1\r\n"), is_passing, "{answer}");
+        }
+    }
 
     #[tokio::test]
     async fn plain_refusals_become_errors_and_others_stay() {

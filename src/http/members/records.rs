@@ -14,6 +14,7 @@ use crate::base::json;
 use crate::base::limits::{HTTP_POLL_BYTES_MAX, HTTP_WAIT_MAX};
 use crate::consumers::{Delivery, MemberRead};
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
+use crate::http::get_only::GetOnly;
 use crate::http::record::Decode;
 use crate::http::record::envelope::Envelope;
 use crate::http::state::AppState;
@@ -99,6 +100,7 @@ struct Params {
     )
 )]
 pub async fn read(
+    _: GetOnly,
     State(state): State<AppState>,
     Path(group): Path<String>,
     RawQuery(query): RawQuery,

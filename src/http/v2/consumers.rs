@@ -190,9 +190,10 @@ fn new_instance(fields: &Map<String, Value>) -> ApiResult<NewInstance> {
         };
     }
     if let Some(commit) = setting(&["auto.commit.enable", "enable.auto.commit"]) {
-        new.auto_commit = match text("auto.commit.enable", commit)?.as_str() {
-            "true" => true,
-            "false" => false,
+        new.auto_commit = match text("auto.commit.enable", commit)?.trim() {
+            // As Kafka reads booleans.
+            yes if yes.eq_ignore_ascii_case("true") => true,
+            no if no.eq_ignore_ascii_case("false") => false,
             other => return Err(invalid_config("auto.commit.enable", other)),
         };
     }

@@ -17,7 +17,7 @@ use crate::http::produce::RecordHeaders;
 /// The body as it lies in the request.
 #[derive(Debug, Deserialize)]
 pub(super) struct ProduceRequest<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "null_is_none")]
     pub(super) records: Vec<RecordRequest<'a>>,
     /// Fields of schema formats; accepted so that a client that always sends them is served.
     #[serde(default, borrow, rename = "key_schema")]
@@ -45,7 +45,7 @@ pub(super) struct RecordRequest<'a> {
     pub(super) topic: Option<Cow<'a, str>>,
     #[serde(default)]
     pub(super) timestamp: Option<TimestampMs>,
-    #[serde(default, borrow)]
+    #[serde(default, borrow, deserialize_with = "null_is_none")]
     headers: Vec<HeaderRequest<'a>>,
 }
 
@@ -57,6 +57,15 @@ struct HeaderRequest<'a> {
     key: Cow<'a, str>,
     #[serde(default, borrow)]
     value: Option<Cow<'a, str>>,
+}
+
+/// Clients that write every member have null where there is no list.
+fn null_is_none<'de, D, T>(source: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(source).map(Option::unwrap_or_default)
 }
 
 /// Room that is used again from record to record.

@@ -13,6 +13,7 @@ use super::instance_path::InstancePath;
 use super::produce::RecordHeader;
 use crate::consumers::{Delivery, Format, PollRequest};
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
+use crate::http::get_only::GetOnly;
 use crate::http::media::{Embedded, Media};
 use crate::http::state::AppState;
 use crate::http::{media, query};
@@ -73,6 +74,7 @@ pub struct ConsumedRecord {
     )
 )]
 pub async fn poll(
+    _: GetOnly,
     State(state): State<AppState>,
     Path(path): Path<InstancePath>,
     RawQuery(query): RawQuery,

@@ -81,6 +81,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> V3Result<T> {
     if trimmed.is_empty() || trimmed == b"null" {
         return Err(V3Error::invalid_payload("body is empty, a JSON object is needed"));
     }
+    body::check_object(trimmed).map_err(V3Error::bad_request)?;
     serde_json::from_slice(trimmed).map_err(|error| {
         let message = error.to_string();
         // serde names missing members only in its text.
@@ -130,6 +131,7 @@ mod tests {
     fn bad_bodies_are_told_apart() {
         let code = |text: &str| parse::<Named>(text.as_bytes()).unwrap_err().api().code;
         assert_eq!((code(""), code(" null "), code("{}")), (42206, 42206, 42206));
+        assert_eq!((code("[\"a\"]"), code("1")), (400, 400));
         assert_eq!((code("{"), code("{\"name\":1}"), code("{\"nome\":\"a\"}")), (400, 400, 400));
     }
 }

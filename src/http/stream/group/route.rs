@@ -5,6 +5,7 @@ use axum::response::Response;
 use http::HeaderMap;
 
 use crate::http::error::{ApiResult, ErrorBody};
+use crate::http::get_only::GetOnly;
 use crate::http::server::Peer;
 use crate::http::state::AppState;
 use crate::http::stream::Ask;
@@ -63,6 +64,7 @@ use crate::http::stream::routes::address;
     )
 )]
 pub(in crate::http::stream) async fn group_stream(
+    _: GetOnly,
     State(state): State<AppState>,
     Path(group): Path<String>,
     RawQuery(query): RawQuery,

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::answer::{Names, Shape, error_into, produced_into};
 use super::record::{Decoded, ReadError, RecordObject, Text};
 use crate::base::json;
+use crate::http::body;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::produce::{Batches, Outcome, TopicIndex};
 
@@ -57,6 +58,7 @@ fn refused(message: impl Into<String>) -> ApiError {
 /// # Errors
 /// 400 for text that is not JSON, 422/42208 for everything else.
 pub(super) fn entries(body: &[u8], entries_max: usize) -> ApiResult<Vec<Entry<'_>>> {
+    body::check_object(body).map_err(refused)?;
     let request: BatchRequest<'_> = serde_json::from_slice(body).map_err(|error| {
         if error.is_data() || body.trim_ascii().is_empty() {
             refused(format!("batch cannot be read: {error}"))
