@@ -1,9 +1,9 @@
-//! A connection whose request was answered before its body was read ends without losing the answer.
+//! A connection that ends before everything was read ends without losing its last answer.
 //!
 //! A socket that is closed while bytes wait in it resets the connection, and the reset throws away
-//! what the client did not read yet: a 413 becomes "connection reset", and a proxy makes a 502 of
-//! it. So the answer's end is told first, and what the client still sends is thrown away for a
-//! while.
+//! what the client did not read yet: a 413 becomes "connection reset", a proxy makes a 502 of it,
+//! and a WebSocket has no code of its close. So the end is told first, and what the client still
+//! sends is thrown away for a while.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,8 +15,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep};
+
+use crate::base::shutdown::Shutdown;
 
 /// How long a connection may go on to be read after its last answer.
 const LINGER_MAX: Duration = Duration::from_secs(5);
@@ -24,14 +26,23 @@ const LINGER_MAX: Duration = Duration::from_secs(5);
 /// Bytes that are thrown away at once.
 const DISCARD_BYTES: usize = 8 * 1024;
 
-/// Whether the body of a connection's last request was left unread; shared with that body.
+/// Whether a connection may end with unread bytes; shared with whoever reads them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Unread(Arc<AtomicBool>);
+pub(in crate::http) struct Unread(Arc<AtomicBool>);
 
 impl Unread {
+    /// Says that the client may still send something that nobody reads.
+    pub(in crate::http) fn tell(&self) {
+        // Each is a flag by itself: nothing else is published through it.
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_told(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Watches the body of the next request.
     pub(super) fn watch(&self, body: Incoming) -> Watched {
-        // Each is a flag by itself: nothing else is published through it.
         self.0.store(false, Ordering::Relaxed);
         Watched { is_unread: !body.is_end_stream(), body, told: self.clone() }
     }
@@ -70,45 +81,75 @@ impl Body for Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         if self.is_unread {
-            self.told.0.store(true, Ordering::Relaxed);
+            self.told.tell();
         }
     }
 }
 
-/// A socket that is read until its end, or for a while, before it is closed over an unread body.
+/// A socket that is read until its end, or for a while, before it is closed over unread bytes.
 #[derive(Debug)]
-pub(super) struct Linger<T> {
-    inner: T,
+pub(super) struct Linger<T: Socket> {
+    /// Only taken when it is dropped.
+    inner: Option<T>,
     unread: Unread,
     max: Duration,
     /// Runs from the moment at which our side was closed.
     timer: Option<Pin<Box<Sleep>>>,
+    shutdown: Shutdown,
 }
 
-impl<T> Linger<T> {
-    /// Lingers if `unread` says so at the end.
-    pub(super) const fn new(inner: T, unread: Unread) -> Self {
-        Self { inner, unread, max: LINGER_MAX, timer: None }
+/// What can be read and written, by a task of its own too.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Socket for T {}
+
+impl<T: Socket> Linger<T> {
+    /// Lingers if `unread` says so at the end; a socket that is dropped before it was shut down
+    /// does so in a task of `shutdown`.
+    pub(super) const fn new(inner: T, unread: Unread, shutdown: Shutdown) -> Self {
+        Self { inner: Some(inner), unread, max: LINGER_MAX, timer: None, shutdown }
+    }
+
+    fn inner(&mut self) -> io::Result<Pin<&mut T>> {
+        self.inner.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Linger<T> {
+impl<T: Socket> Drop for Linger<T> {
+    fn drop(&mut self) {
+        // A WebSocket's end is only a message, after which its socket is dropped.
+        if self.timer.is_some() || !self.unread.is_told() {
+            return;
+        }
+        let (inner, unread, max) = (self.inner.take(), self.unread.clone(), self.max);
+        let Some(inner) = inner else { return };
+        let shutdown = self.shutdown.clone();
+        self.shutdown.spawn(async move {
+            let mut rest = Self { inner: Some(inner), unread, max, timer: None, shutdown };
+            // However it ends, there is nobody left to tell.
+            let _ended = rest.shutdown().await;
+            rest.unread = Unread::default();
+        });
+    }
+}
+
+impl<T: Socket> AsyncRead for Linger<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(context, buffer)
+        self.inner()?.poll_read(context, buffer)
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Linger<T> {
+impl<T: Socket> AsyncWrite for Linger<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        self.inner()?.poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -116,24 +157,25 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Linger<T> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+        self.inner()?.poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        self.inner.as_ref().is_some_and(T::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
+        self.inner()?.poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { inner, unread, max, timer } = &mut *self;
+        let Self { inner, unread, max, timer, .. } = &mut *self;
+        let Some(inner) = inner else { return Poll::Ready(Ok(())) };
         let timer = match timer {
             Some(timer) => timer,
             None => {
                 ready!(Pin::new(&mut *inner).poll_shutdown(context))?;
-                if !unread.0.load(Ordering::Relaxed) {
+                if !unread.is_told() {
                     return Poll::Ready(Ok(()));
                 }
                 timer.insert(Box::pin(sleep(*max)))
@@ -155,13 +197,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Linger<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncReadExt;
 
     fn pair(is_unread: bool) -> (Linger<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
         let (near, far) = tokio::io::duplex(16);
         let unread = Unread::default();
         unread.0.store(is_unread, Ordering::Relaxed);
-        (Linger::new(near, unread), far)
+        (Linger::new(near, unread, Shutdown::new()), far)
     }
 
     #[tokio::test]
@@ -179,6 +221,20 @@ mod tests {
         let (closed, answer) = tokio::join!(near.shutdown(), client);
         closed.unwrap();
         assert_eq!(answer, b"413");
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_dropped_lingers_as_well() {
+        let (near, mut far) = pair(true);
+        let shutdown = near.shutdown.clone();
+        drop(near);
+        far.write_all(&[b'x'; 64 * 1024]).await.unwrap();
+        assert_eq!(far.read(&mut [0; 1]).await.unwrap(), 0);
+        drop(far);
+        shutdown.drained().await;
+        let (near, mut far) = pair(false);
+        drop(near);
+        far.write_all(b"x").await.unwrap_err();
     }
 
     #[tokio::test]

@@ -134,10 +134,11 @@ async fn serve_connection(
     // Whoever says nothing or goes away before is not answered.
     let Ok(Ok(version)) = version else { return };
     let unread = Unread::default();
-    let stream = Linger::new(stream, unread.clone());
+    let stream = Linger::new(stream, unread.clone(), shutdown.clone());
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(|body| unread.watch(body));
         request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(unread.clone());
         let router = router.clone();
         router.oneshot(with_known_method(with_plain_path(request)))
     });

@@ -28,6 +28,7 @@ use super::Hub;
 use crate::base::limits::WEBSOCKETS_MAX;
 use crate::http::around::origin;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
+use crate::http::linger::Unread;
 use crate::http::server::Peer;
 use crate::http::state::AppState;
 
@@ -94,6 +95,7 @@ pub(super) type Count = AtomicUsize;
 pub(in crate::http) async fn websocket(
     State(state): State<AppState>,
     client: Option<Extension<Peer>>,
+    unread: Option<Extension<Unread>>,
     uri: Uri,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -117,15 +119,24 @@ pub(in crate::http) async fn websocket(
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX);
     Ok(upgrade.on_upgrade(move |socket| {
-        serve(state, seat, peer, socket);
+        serve(state, seat, (peer, unread), socket);
         std::future::ready(())
     }))
 }
 
 /// Runs the session as a task that the end of the server waits for.
-fn serve(state: AppState, seat: Seat, peer: Option<SocketAddr>, socket: WebSocket) {
+fn serve(
+    state: AppState,
+    seat: Seat,
+    (peer, unread): (Option<SocketAddr>, Option<Extension<Unread>>),
+    socket: WebSocket,
+) {
     let shutdown = state.shutdown.clone();
     shutdown.spawn(async move {
+        // The client may be sending while the session ends.
+        if let Some(Extension(unread)) = unread {
+            unread.tell();
+        }
         Session::new(state, peer, socket).run().await;
         drop(seat);
     });
