@@ -53,12 +53,12 @@ impl Cli {
     }
 }
 
-/// Builds the reactor. More threads than cores, because appends and reads of cached pages run on
-/// it and may wait for the disk at times (ADR 0003).
+/// Builds the reactor. As many threads as cores: more of them only take work from each other, and
+/// appends and reads of cached pages, which run on it, seldom wait for the disk (ADR 0003).
 fn runtime(worker_threads: Option<usize>) -> std::io::Result<tokio::runtime::Runtime> {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(worker_threads.unwrap_or(cores * 2).max(1))
+        .worker_threads(worker_threads.unwrap_or(cores.max(2)).max(1))
         .thread_name("hydrant")
         .enable_all()
         .build()

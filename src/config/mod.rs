@@ -66,7 +66,7 @@ pub struct Config {
     pub drain_timeout_s: u64,
     /// Where to export traces by OTLP over HTTP; nowhere if absent.
     pub otlp_endpoint: Option<String>,
-    /// Threads of the reactor; twice the cores if absent.
+    /// Threads of the reactor; one a core, and two at least, if absent.
     pub worker_threads: Option<usize>,
 }
 
@@ -217,7 +217,7 @@ pub struct ConfigFlags {
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub otlp_endpoint: Option<String>,
-    /// Threads of the reactor [default: twice the cores].
+    /// Threads of the reactor [default: one a core, and two at least].
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_threads: Option<usize>,
