@@ -15,6 +15,7 @@
 mod compare;
 mod compare_report;
 mod compare_streams;
+mod fill;
 mod http_client;
 mod http_instances;
 mod http_poll;
@@ -33,6 +34,7 @@ mod sse;
 mod sse_client;
 mod sse_publish;
 mod sse_request;
+mod stalled_streams;
 mod v3_produce;
 mod wire_client;
 mod wire_frame;
@@ -80,6 +82,8 @@ enum Command {
     /// `--source-addresses` gives more. The server must not be limited by `--stream-max-per-ip`
     /// or `--http-connections-per-client`.
     IdleStreams(idle_streams::IdleStreamsArgs),
+    /// Holds live streams that nobody reads, over a topic that it fills.
+    StalledStreams(stalled_streams::StalledStreamsArgs),
     /// Measures a bare axum server, the limit of the HTTP stack.
     Limit(limit::LimitArgs),
     /// Measures Hydrant beside a Kafka peer and beside the limits, in alternating rounds.
@@ -137,6 +141,10 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
         Command::IdleStreams(args) => {
             let json = args.json;
             idle_streams::measure(&args).await?.print(json);
+        }
+        Command::StalledStreams(args) => {
+            let json = args.json;
+            stalled_streams::measure(&args).await?.print(json);
         }
         Command::Limit(args) => limit::run(&args).await?,
         Command::Compare(args) => compare::run(&args).await?,

@@ -13,18 +13,14 @@ use memchr::memmem;
 use serde_json::json;
 
 use super::compare::{delete_topic, topic_name};
+use super::fill::{FillArgs, fill};
 use super::http_client::{ChunkDecoder, Framing, Target};
-use super::kafka_produce::{Acks, check_produced, encode_produce, produce_version};
-use super::load::ByteSize;
-use super::payload::{BuiltBatch, SENT_FIELD, event_value, now_ms};
+use super::payload::SENT_FIELD;
 use super::proc_stat::Meter;
 use super::report::{Measurement, Tally, Unit, rounded};
 use super::sse_client::{self, OpenStream, Sources};
 use super::sse_request::{StreamRequest, StreamTransport};
-use super::wire_client::WireClient;
 use super::{BenchError, BenchResult};
-use crate::protocol::ApiKey;
-use crate::protocol::record_batch::BatchBuilder;
 
 /// Bytes that one read takes at most.
 const READ_BYTES: usize = 256 * 1024;
@@ -44,18 +40,9 @@ pub(super) struct NdjsonArgs {
     /// Processes of the server, to measure their CPU time and memory.
     #[arg(long, value_delimiter = ',')]
     pid: Vec<u32>,
-    /// Partitions of the topic.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..))]
-    partitions: i32,
-    /// Bytes of values to fill the topic with.
-    #[arg(long, default_value = "512MB")]
-    bytes: ByteSize,
-    /// Bytes of a record's value, a JSON object.
-    #[arg(long, default_value = "1KB")]
-    record_bytes: ByteSize,
-    /// Bytes of values in one batch of the log.
-    #[arg(long, default_value = "64KiB")]
-    log_batch_bytes: ByteSize,
+    /// What the topic is filled with.
+    #[command(flatten)]
+    fill: FillArgs,
     /// Records of one batch of the stream, at most 1000; 1 for a line each.
     #[arg(long, default_value_t = 1000)]
     batch: u32,
@@ -88,7 +75,7 @@ pub(super) async fn measure(args: &NdjsonArgs) -> BenchResult<Measurement> {
 
 async fn fill_and_read(args: &NdjsonArgs, topic: &str) -> BenchResult<Measurement> {
     let begun = Instant::now();
-    let filled = fill(args, topic).await?;
+    let filled = fill(&args.kafka, topic, &args.fill).await?;
     let fill_seconds = begun.elapsed().as_secs_f64();
     let target = Target::parse(&args.http)?;
     let request = StreamRequest::catch_up(args.transport, args.batch, args.query.clone());
@@ -111,8 +98,8 @@ async fn fill_and_read(args: &NdjsonArgs, topic: &str) -> BenchResult<Measuremen
     let lost = (filled.records * u64::from(args.passes)).saturating_sub(tally.records);
     let work = format!(
         "catch-up, one stream, {} partitions, {} B records{}",
-        args.partitions,
-        args.record_bytes.0,
+        args.fill.partitions,
+        args.fill.record_bytes.0,
         request.describe(),
     );
     let extras = vec![
@@ -122,47 +109,6 @@ async fn fill_and_read(args: &NdjsonArgs, topic: &str) -> BenchResult<Measuremen
         ("fill_seconds", json!(rounded(fill_seconds))),
     ];
     Ok(Measurement { work, unit: Unit::Record, seconds, tally, cost, extras })
-}
-
-/// What the topic holds.
-#[derive(Debug, Default)]
-struct Filled {
-    records: u64,
-    payload_bytes: u64,
-}
-
-/// Fills the partitions in turn with one batch, sent again and again.
-async fn fill(args: &NdjsonArgs, topic: &str) -> BenchResult<Filled> {
-    let mut client = WireClient::connect(&args.kafka).await?;
-    let topic = client.ensure_topic(topic, args.partitions).await?;
-    let version = produce_version(&topic, &client.versions())?;
-    let batch = log_batch(args)?;
-    let mut filled = Filled::default();
-    let places = topic.partitions.iter().cycle();
-    for place in places.take_while(|_| batch.payload_bytes > 0) {
-        if filled.payload_bytes >= args.bytes.0.max(1) {
-            break;
-        }
-        let mut frame = encode_produce(&topic, place.index, &batch, Acks::Leader, version)?;
-        let body = client.call(ApiKey::Produce, version, &mut frame).await?;
-        check_produced(body, version)?;
-        filled.records += batch.records;
-        filled.payload_bytes += batch.payload_bytes;
-    }
-    Ok(filled)
-}
-
-fn log_batch(args: &NdjsonArgs) -> BenchResult<BuiltBatch> {
-    let record_bytes = usize::try_from(args.record_bytes.0)?;
-    let mut builder = BatchBuilder::new();
-    let (mut records, mut payload_bytes) = (0, 0);
-    while records == 0 || payload_bytes + args.record_bytes.0 <= args.log_batch_bytes.0 {
-        let value = event_value(records, record_bytes);
-        builder.push(now_ms(), None, Some(value.as_bytes()), iter::empty());
-        records += 1;
-        payload_bytes += value.len() as u64;
-    }
-    Ok(BuiltBatch { bytes: builder.finish(), records, payload_bytes })
 }
 
 /// What one pass received.
@@ -221,6 +167,7 @@ impl Counter {
 
 #[cfg(test)]
 mod tests {
+    use super::super::payload::event_value;
     use super::*;
 
     #[test]

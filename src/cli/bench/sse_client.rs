@@ -99,6 +99,15 @@ async fn open_one(
 }
 
 impl OpenStream {
+    /// Tells whether the server has closed it, and takes nothing from it.
+    pub(super) fn end(&self) -> StreamEnd {
+        match self.socket.peek(&mut [0]) {
+            Ok(0) => StreamEnd::Closed,
+            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => StreamEnd::Closed,
+            Ok(_) | Err(_) => StreamEnd::Open,
+        }
+    }
+
     /// Reads what has come without waiting; it was the last look at this stream.
     pub(super) fn read_what_came(mut self) -> (Vec<u8>, StreamEnd) {
         let mut came = self.leftover.to_vec();
