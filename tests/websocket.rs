@@ -8,6 +8,7 @@ use common::ws::Client;
 use common::{Serve, Server};
 use serde_json::json;
 use tungstenite::Message;
+use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 fn fill(server: &Server, topic: &str, count: usize) {
@@ -162,6 +163,22 @@ fn what_is_not_the_protocol_is_closed_with_a_reason() {
     assert_eq!(closed(Message::binary(vec![1])).0, u16::from(CloseCode::Unsupported));
     let (code, reason) = closed(Message::text("x".repeat(1024 * 1024 + 1)));
     assert_eq!(code, u16::from(CloseCode::Size), "{reason}");
+}
+
+#[test]
+fn a_client_that_closes_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::on(dir.path());
+    server.create_topic("t", 1, &[]);
+    for code in [CloseCode::Normal, CloseCode::Library(4321)] {
+        let mut client = Client::connect(&server);
+        client.send(&json!({"type": "subscribe", "id": "a", "topic": "t"}));
+        client.until("caught-up");
+        client.0.close(Some(CloseFrame { code, reason: "done".into() })).unwrap();
+        assert_eq!(client.close_frame(), (code.into(), "done".to_owned()));
+        let ended = client.0.read();
+        assert!(matches!(ended, Err(tungstenite::Error::ConnectionClosed)), "{ended:?}");
+    }
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{SinkExt, StreamExt};
 use http::StatusCode;
 use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 
@@ -66,6 +66,8 @@ enum Next {
 enum Over {
     /// The client is gone: there is nobody to tell.
     Gone,
+    /// The client closed the connection; its code is still to be sent back.
+    Closed,
     /// The connection is closed with a code and a reason.
     Close(u16, String),
 }
@@ -109,13 +111,22 @@ impl Session {
                 break Over::Close(close_code::AWAY, "server is stopping".to_owned());
             }
         };
-        if let Over::Close(code, reason) = over {
-            tracing::debug!(code, reason, "websocket closed");
-            let frame = CloseFrame { code, reason: Utf8Bytes::from(reason) };
-            let closing = self.socket.send(Message::Close(Some(frame)));
-            // Whoever does not take the reason has to do without it.
-            let _told = timeout(WRITE_STALL_MAX, closing).await;
-        }
+        self.close(over).await;
+    }
+
+    async fn close(mut self, over: Over) {
+        // Whoever does not take the last frame has to do without it.
+        let _told = match over {
+            Over::Gone => return,
+            // The answer was queued when the client's frame was read.
+            Over::Closed => timeout(WRITE_STALL_MAX, self.socket.flush()).await,
+            Over::Close(code, reason) => {
+                tracing::debug!(code, reason, "websocket closed");
+                let frame = CloseFrame { code, reason: Utf8Bytes::from(reason) };
+                let closing = self.socket.send(Message::Close(Some(frame)));
+                timeout(WRITE_STALL_MAX, closing).await
+            }
+        };
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
@@ -161,7 +172,8 @@ impl Session {
     async fn received(&mut self, message: Option<Result<Message, axum::Error>>) -> Step {
         self.heard = Instant::now();
         match message {
-            None | Some(Ok(Message::Close(_))) => Err(Over::Gone),
+            None => Err(Over::Gone),
+            Some(Ok(Message::Close(_))) => Err(Over::Closed),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
             Some(Ok(Message::Binary(_))) => {
                 let reason = "binary messages are not understood".to_owned();
