@@ -49,6 +49,7 @@ impl StreamBody {
             Tick::Over(reason) => self.rotate(reason),
             Tick::Stopping => self.life.drain(self.permit.drain_spread()),
             Tick::Until => self.bound_all(),
+            Tick::Look => self.look_again(),
             Tick::Ping => match self.parts.iter().position(|p| p.is_open && p.tail.is_gone()) {
                 Some(at) => self.gone(at),
                 None => self.ping(),
@@ -68,7 +69,9 @@ impl StreamBody {
             let end = bounds.map_or(0, |bounds| end_of(bounds, self.plan.isolation));
             end.saturating_sub(part.span.next).max(0)
         };
-        let lag = self.parts.iter().filter(|p| p.is_open).map(lag).fold(0, i64::saturating_add);
+        // What cannot be read at the moment is still to come.
+        let is_it = |part: &&Part| part.is_open || part.muted.is_some();
+        let lag = self.parts.iter().filter(is_it).map(lag).fold(0, i64::saturating_add);
         events::ping(self.permit.now_ms(), lag, self.filtered)
     }
 
@@ -76,11 +79,19 @@ impl StreamBody {
     fn bound_all(&mut self) {
         // What comes to match from now on is later than the moment.
         self.source = None;
-        for (at, part) in self.parts.iter_mut().enumerate().filter(|(_, part)| part.is_open) {
+        for (at, part) in self.parts.iter_mut().enumerate() {
             let name = &part.tail.topic().name;
             let bounds = self.permit.engine().log.bounds(name, part.span.partition);
-            let Ok(bounds) = bounds else { continue };
-            part.span.bound = part.span.bound.min(end_of(bounds, self.plan.isolation));
+            let end = bounds.map(|bounds| end_of(bounds, self.plan.isolation));
+            if let Some(muted) = &mut part.muted {
+                // With its end unknown it has none that could be waited for.
+                muted.bound = muted.bound.min(end.as_ref().map_or(part.span.next, |end| *end));
+            }
+            let Ok(end) = end else { continue };
+            if !part.is_open {
+                continue;
+            }
+            part.span.bound = part.span.bound.min(end);
             // One that is waited for may be at its end already.
             if part.receiver.is_none() && part.span.next >= part.span.bound {
                 self.ready.push_back(at);
@@ -95,33 +106,6 @@ impl StreamBody {
         }
         let data = gap.json();
         self.send_event("gap", &data);
-    }
-
-    /// A partition cannot be read: the others go on, if there are any or may come, and its position
-    /// stays in the cursor. Who comes back tries it again.
-    pub(super) fn unreadable(&mut self, at: usize, fault: &Fault) {
-        let is_it = |(other, part): (usize, &Part)| {
-            other != at && part.is_open && part.span.next < part.span.bound
-        };
-        let has_others = self.parts.iter().enumerate().any(is_it);
-        let is_alone = !has_others && self.plan.ending != Ending::Never;
-        if is_alone || self.plan.on_gap == OnGap::Fail {
-            return self.fault(fault);
-        }
-        let Some(part) = self.parts.get_mut(at) else { return };
-        let (topic, partition) = (part.tail.topic().name.clone(), part.span.partition);
-        let detail = &fault.detail;
-        tracing::warn!(%topic, partition, detail, "a stream goes on without a partition");
-        let gap = Gap {
-            topic: Some(topic),
-            partition: Some(partition),
-            requested: Some(part.span.next),
-            resumed: None,
-            reason: GapReason::Offline,
-        };
-        // Its turn finds it at its end.
-        part.span.bound = part.span.next;
-        self.report(&gap);
     }
 
     /// The topic of a partition was deleted: the others go on, if there are any.
@@ -198,7 +182,14 @@ impl StreamBody {
             self.parts.retain(|part| !part.is_of(topic.id, partition));
             let tail = self.permit.tail(&topic, partition, &self.plan);
             let span = Span { partition, next, bound: Offset::MAX };
-            self.parts.push(Part { span, sent: next, tail, receiver: None, is_open: true });
+            self.parts.push(Part {
+                span,
+                sent: next,
+                tail,
+                receiver: None,
+                is_open: true,
+                muted: None,
+            });
             joined.push((topic.id, partition));
         }
         let topics: HashSet<_> = self.parts.iter().map(|part| part.tail.topic().id).collect();

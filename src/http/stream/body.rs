@@ -21,6 +21,7 @@ use super::events::{self, Fault, Gap, GapReason, Place};
 use super::filter::Filter;
 use super::frame::{FRAME_BYTES_MAX, Frame, IdMode};
 use super::life::{Closed, Life};
+use super::muted::Muted;
 use super::open_streams::Permit;
 use super::pace::Pace;
 use super::params::{Batch, Format, Framing, Ids, OnGap};
@@ -47,6 +48,8 @@ pub(super) struct Part {
     /// None while the partition is waited for.
     pub(super) receiver: Option<Receiver>,
     pub(super) is_open: bool,
+    /// Set while the partition cannot be read, and while it is tried again.
+    pub(super) muted: Option<Muted>,
 }
 
 impl Part {
@@ -110,7 +113,7 @@ pub(super) struct StreamBody {
     pub(super) source: Option<Box<dyn Source>>,
     /// Its ids, if its cursor is too long to send.
     pub(super) stored: Option<StoredIds>,
-    parts_open: usize,
+    pub(super) parts_open: usize,
     /// Partitions that may have something, in the order of their turns.
     pub(super) ready: VecDeque<usize>,
     waits: Waits,
@@ -458,6 +461,11 @@ impl StreamBody {
         loaded: Loaded,
         is_frame_empty: bool,
     ) -> Result<Arc<Chunk>, Turn> {
+        if let Some(part) = self.parts.get_mut(at)
+            && !matches!(loaded, Err(LoadError::Storage(_) | LoadError::Damaged(_)))
+        {
+            part.muted = None;
+        }
         match loaded {
             Ok(chunk) => Ok(self.view(at, chunk)),
             // An open transaction hides what there is: wait until the log has grown, which it may

@@ -63,6 +63,8 @@ pub(super) enum Tick {
     Stopping,
     /// The moment of `until` has come.
     Until,
+    /// What could not be read shall be tried again.
+    Look,
     /// The stream ends.
     Over(Closed),
 }
@@ -81,6 +83,7 @@ pub(super) struct Life {
     over: Instant,
     reason: Closed,
     until: Option<Instant>,
+    look: Option<Instant>,
 }
 
 impl Life {
@@ -104,6 +107,7 @@ impl Life {
             over: later(now, age),
             reason: Closed::Age,
             until: until.map(|wait| later(now, wait)),
+            look: None,
         };
         life.set_timer();
         life
@@ -142,6 +146,10 @@ impl Life {
                 self.set_timer();
                 return Poll::Ready(Tick::Until);
             }
+            if self.look.take_if(|look| now >= *look).is_some() {
+                self.set_timer();
+                return Poll::Ready(Tick::Look);
+            }
             if now >= later(self.written, self.heartbeat) {
                 self.written = now;
                 self.set_timer();
@@ -163,9 +171,17 @@ impl Life {
         }
     }
 
+    /// Asks for [`Tick::Look`] after a heartbeat, whether or not anything is written until then.
+    pub(super) fn look_later(&mut self) {
+        if self.look.is_none() {
+            self.look = Some(later(Instant::now(), self.heartbeat));
+            self.set_timer();
+        }
+    }
+
     fn set_timer(&mut self) {
         let next = later(self.written, self.heartbeat).min(self.over);
-        let next = self.until.map_or(next, |until| until.min(next));
+        let next = [self.until, self.look].into_iter().flatten().fold(next, Instant::min);
         self.timer.as_mut().reset(next);
         self.registered.clear();
     }

@@ -21,6 +21,7 @@ mod filter;
 mod frame;
 mod group;
 mod life;
+mod muted;
 mod open_streams;
 mod pace;
 pub(super) mod params;
@@ -256,7 +257,7 @@ impl Hub {
                 Err(error) => return Err(error.into()),
             };
             let tail = permit.tail(topic, span.partition, plan);
-            Ok(Part { span: *span, sent: span.next, tail, receiver, is_open: true })
+            Ok(Part { span: *span, sent: span.next, tail, receiver, is_open: true, muted: None })
         };
         start.spans.iter().map(part).collect()
     }

@@ -4,6 +4,7 @@ mod admin;
 mod flow;
 mod life;
 mod many;
+mod muted;
 mod resume;
 
 use std::sync::Arc;
@@ -52,11 +53,12 @@ impl Drop for World {
     }
 }
 
-/// Stands between the hub and the log: counts reads and damages what they answer.
+/// Stands between the hub and the log: counts reads, damages what they answer or lets them fail.
 struct Spy {
     log: Arc<dyn Log>,
     reads: AtomicUsize,
     damage: Mutex<Option<Offset>>,
+    failing: Mutex<Option<PartitionId>>,
 }
 
 impl Log for Spy {
@@ -66,6 +68,9 @@ impl Log for Spy {
 
     fn read(&self, read: Read) -> Later<Result<Fetched, ReadError>> {
         self.reads.fetch_add(1, Ordering::Relaxed);
+        if *self.failing.lock() == Some(read.partition) {
+            return Later::Now(Err(ReadError::Storage("too many open files".to_owned())));
+        }
         let is_damaged = self.damage.lock().is_some_and(|offset| read.offset >= offset);
         let answer = self.log.read(read);
         let Later::Now(Ok(fetched)) = answer else { return answer };
@@ -129,7 +134,8 @@ impl World {
         let embedded = Embedded::open(options, shutdown.clone()).await.unwrap();
         let mut engine = embedded.engine();
         let log = Arc::clone(&engine.log);
-        let spy = Arc::new(Spy { log, reads: AtomicUsize::new(0), damage: Mutex::new(None) });
+        let (reads, damage, failing) = Default::default();
+        let spy = Arc::new(Spy { log, reads, damage, failing });
         engine.log = spy.clone();
         let metrics = Arc::new(HttpMetrics::default());
         Self { embedded, engine, clock, shutdown, metrics, spy, _dir: dir }
