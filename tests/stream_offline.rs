@@ -174,3 +174,39 @@ fn damage_that_is_met_on_the_way_ends_one_partition_only() {
         assert_eq!(data(&until(&mut stream, "end"))["reason"], "fault");
     }
 }
+
+#[test]
+fn a_member_that_cannot_find_its_start_replays_nothing_once_it_is_mended() {
+    let (dir, segment, _) = stopped();
+    let server = offline(&dir, &segment);
+    let path = "/consumers/g/stream?topics=t&from=latest&member=m&ack=explicit";
+    let mut stream = Sse::open(server.http, path, &[]);
+    let gap = until(&mut stream, "gap");
+    let expected = json!({"topic": "t", "partition": 0, "requested": null, "resumed": null,
+        "reason": "offline"});
+    assert_eq!(data(&gap), expected);
+    server.produce("t", 1, &["live"]);
+    let last = stream.record();
+    assert_eq!((&data(&last)["partition"], &data(&last)["offset"]), (&json!(1), &json!(RECORDS)));
+    let decoded = server.http().post("/cursors:decode", &json!({ "cursor": last.id })).json();
+    assert_eq!(decoded["positions"].as_array().unwrap().len(), 1, "{decoded}");
+    assert_eq!(decoded["positions"][0]["partition"], 1);
+    // A bounded read goes on with the others as well, and its cursor says as little.
+    let mut http = server.http();
+    let answer = http.get("/consumers/r/records?topics=t&from=earliest&wait=20s&ack=none");
+    assert_eq!(answer.status, 200, "{answer}");
+    let decoded = http.post("/cursors:decode", &json!({"cursor": answer.json()["cursor"]})).json();
+    assert_eq!(decoded["positions"].as_array().unwrap().len(), 1, "{decoded}");
+    drop(stream);
+    server.stop();
+
+    flip_bit(&segment, 100);
+    fs::remove_dir_all(dir.path().join("store")).unwrap();
+    let server = Server::on(dir.path());
+    let mut stream = Sse::open(server.http, path, &[("last-event-id", &last.id)]);
+    let (seen, _) = caught_up(&mut stream);
+    assert_eq!(seen, BTreeSet::new());
+    server.produce("t", 0, &["new"]);
+    let first = data(&stream.record());
+    assert_eq!((&first["partition"], &first["offset"]), (&json!(0), &json!(RECORDS)));
+}

@@ -351,6 +351,7 @@ async fn install(
     drop(instance.save(shared));
     if instance.kind == Kind::Static {
         live::commit_start(shared, instance);
+        live::find_starts(shared, instance);
     }
     let topics = shared.engine.topics.as_ref();
     let is_changed = fingerprint(topics, &watched.topics) != watched.fingerprint

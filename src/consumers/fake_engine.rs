@@ -1,6 +1,6 @@
 //! The engine's roles in memory, for tests of the instances; groups are in [`super::fake_groups`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,6 +36,15 @@ pub(super) struct World {
     pub(super) groups: HashMap<GroupId, Group>,
     waiting: HashMap<ReplyTo, oneshot::Sender<Reply>>,
     documents: BTreeMap<InstanceKey, Bytes>,
+    /// Partitions that cannot be read.
+    offline: HashSet<TopicPartition>,
+}
+
+/// Whether a partition can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offline {
+    Yes,
+    No,
 }
 
 pub(super) struct FakeEngine {
@@ -137,6 +146,16 @@ impl FakeEngine {
         self.world.lock().partitions.get_mut(&key).unwrap().start = start;
     }
 
+    /// Takes a partition offline, or mends it.
+    pub(super) fn set_offline(&self, topic: &TopicName, partition: PartitionId, offline: Offline) {
+        let key = TopicPartition::new(topic.clone(), partition);
+        let offline_now = &mut self.world.lock().offline;
+        match offline {
+            Offline::Yes => offline_now.insert(key),
+            Offline::No => offline_now.remove(&key),
+        };
+    }
+
     pub(super) fn committed_offset(
         &self,
         group: &str,
@@ -198,6 +217,9 @@ impl FakeEngine {
         let key = TopicPartition::new(topic.clone(), partition);
         let world = self.world.lock();
         let unknown = || ReadError::UnknownPartition { topic: topic.to_string(), partition };
+        if world.offline.contains(&key) {
+            return Err(ReadError::Storage("the partition is offline".to_owned()));
+        }
         world.partitions.get(&key).map(f).ok_or_else(unknown)
     }
 }

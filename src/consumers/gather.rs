@@ -34,6 +34,8 @@ pub(super) struct Cursor {
     seen: Offset,
     high_watermark: Option<watch::Receiver<Offset>>,
     was_reset: bool,
+    /// False while nothing tells where to begin: the offsets say nothing then.
+    pub(super) is_placed: bool,
     pub(super) error: Option<ConsumerError>,
 }
 
@@ -54,8 +56,18 @@ impl Cursor {
             seen: position,
             high_watermark: watched.ok(),
             was_reset: false,
+            is_placed: true,
             error,
         }
+    }
+
+    /// A partition that cannot say where it begins: it is not read, and says why in its turn, so
+    /// that the others are served first.
+    pub(super) fn unplaced(partition: TopicPartition, token: u64, error: ReadError) -> Self {
+        let error = Some(read_error(&partition, error));
+        let (start, next, seen) = (0, 0, 0);
+        let (high_watermark, was_reset, is_placed) = (None, false, false);
+        Self { partition, token, start, next, seen, high_watermark, was_reset, is_placed, error }
     }
 
     /// Says whether a read can find something: records, or that the position is out of range.

@@ -225,32 +225,39 @@ impl<'a> Poll<'a> {
             slots.map(|slot| (slot.partition.clone(), slot.token, slot.position)).collect()
         };
         for (partition, token, position) in slots {
-            let position = match position {
-                Some(position) => position,
-                None => match self.find_position(&partition, token).await? {
-                    Some(position) => position,
-                    None => continue,
-                },
+            let after = self.after(&partition);
+            let found = match position {
+                Some(position) => Ok(Some(position)),
+                None => self.find_position(&partition, token).await?,
             };
-            let position = position.max(self.after(&partition));
+            let position = match (found, after) {
+                (Ok(Some(position)), after) => Ok(position.max(after.unwrap_or(position))),
+                (Err(_), Some(after)) => Ok(after),
+                (Err(error), None) => Err(error),
+                (Ok(None), _) => continue,
+            };
             let log = self.shared.engine.log.as_ref();
-            self.cursors.push(Cursor::open(log, partition, token, position));
+            self.cursors.push(match position {
+                Ok(position) => Cursor::open(log, partition, token, position),
+                Err(error) => Cursor::unplaced(partition, token, error),
+            });
         }
         Ok(())
     }
 
-    /// Where the client says it stands in a partition; 0 if it says nothing.
-    fn after(&self, partition: &TopicPartition) -> Offset {
+    /// Where the client says it stands in a partition, if it says so.
+    fn after(&self, partition: &TopicPartition) -> Option<Offset> {
         let found = self.after.binary_search_by(|(held, _)| held.cmp(partition)).ok();
-        found.and_then(|at| self.after.get(at)).map_or(0, |(_, next)| *next)
+        found.and_then(|at| self.after.get(at)).map(|(_, next)| *next)
     }
 
-    /// Finds where to begin in a partition that has no position; none while it does not exist.
+    /// Finds where to begin in a partition that has no position; none while it does not exist,
+    /// and the inner error if it is there and cannot say.
     async fn find_position(
         &self,
         partition: &TopicPartition,
         token: u64,
-    ) -> Result<Option<Offset>, ConsumerError> {
+    ) -> Result<Result<Option<Offset>, ReadError>, ConsumerError> {
         let settings = &self.call.instance.settings;
         if settings.auto_offset_reset == OffsetReset::None {
             return Err(ConsumerError::NoOffset(partition.clone()));
@@ -258,12 +265,10 @@ impl<'a> Poll<'a> {
         match reset_position(&self.shared.engine, partition, settings).await {
             Ok(Some(position)) => {
                 self.move_slot(partition, token, position);
-                Ok(Some(position))
+                Ok(Ok(Some(position)))
             }
-            Ok(None) | Err(ReadError::UnknownPartition { .. }) => Ok(None),
-            // The partition is there and cannot say where it begins: a read of it says why, in
-            // its turn, so that the others are served first.
-            Err(ReadError::Storage(_) | ReadError::OffsetOutOfRange { .. }) => Ok(Some(0)),
+            Ok(None) | Err(ReadError::UnknownPartition { .. }) => Ok(Ok(None)),
+            Err(error) => Ok(Err(error)),
         }
     }
 

@@ -163,8 +163,14 @@ impl Resolver<'_> {
         let mut hold = kept.filter(|hold| hold.committed == committed);
         let mut position = hold.map(|hold| hold.offset).or(committed);
         if position.is_none() {
-            let reset = reset_position(self.engine, &partition, self.settings).await;
-            position = reset.ok().flatten();
+            // What cannot be found now stays unknown: no offset stands for it.
+            position = match reset_position(self.engine, &partition, self.settings).await {
+                Ok(position) => position,
+                Err(error) => {
+                    tracing::debug!(%partition, %error, "a start cannot be found yet");
+                    None
+                }
+            };
             if self.settings.auto_offset_reset.passes() {
                 // After a restart "latest" would be later: what came between would be lost.
                 hold = position.map(|offset| Hold { offset, committed });

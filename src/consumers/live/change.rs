@@ -16,7 +16,8 @@ use crate::engine::groups::GroupError;
 pub struct AssignedPartition {
     /// The partition.
     pub partition: TopicPartition,
-    /// The next offset to send; none if nothing is committed and the member wants no other start.
+    /// The next offset to send; none while it is not known where to begin, because the partition
+    /// cannot be read. An assignment follows as soon as it is.
     pub position: Option<Offset>,
 }
 
@@ -81,8 +82,7 @@ impl LiveMember {
     }
 
     /// Notes which records were written to the connection, as the offset after the last one of
-    /// each partition, and says
-    /// how many offsets the client has not acknowledged.
+    /// each partition, and says how many offsets the client has not acknowledged.
     pub fn wrote<'a>(&self, next: impl Iterator<Item = (&'a TopicPartition, Offset)>) -> u64 {
         let mut state = self.call.instance.state();
         if !state.session.is_of(self.number) {

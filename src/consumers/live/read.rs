@@ -77,7 +77,8 @@ impl Consumers {
         let mut poll = Poll::new(&self.shared, call, turn, budget);
         poll.after = after;
         poll.run(deadline).await?;
-        let next = poll.cursors.iter().map(|at| (at.partition.clone(), at.next)).collect();
+        let known = poll.cursors.iter().filter(|cursor| cursor.is_placed);
+        let next = known.map(|at| (at.partition.clone(), at.next)).collect();
         Ok(MemberRecords { delivery: poll.finish(), next })
     }
 }

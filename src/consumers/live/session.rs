@@ -46,6 +46,8 @@ pub(in crate::consumers) struct Session {
     pub(super) resume: Vec<(TopicPartition, Offset)>,
     /// Where the newest connection begins in partitions of which nothing is committed; sorted.
     pub(super) start: Vec<(TopicPartition, Offset)>,
+    /// A task looks for starts that are not known; there is never a second one.
+    pub(super) is_seeking: bool,
 }
 
 impl Session {

@@ -148,17 +148,8 @@ impl StreamBody {
     /// Lets partitions join or leave.
     pub(super) fn change(&mut self, change: Change) {
         match change {
-            Change::Joined { parts, generation } => match self.join(parts) {
-                Ok(joined) => {
-                    let id = self.id(self.head());
-                    let is_it = |part: &&Part| {
-                        joined.iter().any(|(topic, number)| part.is_of(*topic, *number))
-                    };
-                    let joined =
-                        self.parts.iter().filter(is_it).map(Part::place).collect::<Vec<_>>();
-                    let data = events::membership(&joined, generation);
-                    self.send("assigned", &id, &data);
-                }
+            Change::Joined { parts, gaps, generation } => match self.join(parts) {
+                Ok(joined) => self.assigned(&joined, &gaps, generation),
                 Err(fault) => self.fault(&fault),
             },
             Change::Left { parts, generation } => {
@@ -174,6 +165,25 @@ impl StreamBody {
             }
             Change::Failed(fault) => self.fault(&fault),
         }
+    }
+
+    /// Tells what joined, and what could not.
+    fn assigned(&mut self, joined: &[PartitionRef], gaps: &[Gap], generation: Option<i32>) {
+        if let Some(gap) = gaps.first().filter(|_| self.plan.on_gap == OnGap::Fail) {
+            self.permit.count_gap(gap);
+            return self.fault(&Fault::storage(gap.sentence()));
+        }
+        let id = self.id(self.head());
+        let is_it = |part: &&Part| joined.iter().any(|(topic, n)| part.is_of(*topic, *n));
+        let joined = self.parts.iter().filter(is_it).map(Part::place).collect::<Vec<_>>();
+        let data = events::membership(&joined, generation);
+        let mut out = Vec::with_capacity(data.len() + id.len() + 40);
+        self.plan.wire.event_into("assigned", Some(&id), &data, &mut out);
+        for gap in gaps {
+            self.permit.count_gap(gap);
+            self.plan.wire.event_into("gap", Some(&id), &gap.json(), &mut out);
+        }
+        self.outgoing = [out.into(), Bytes::new()];
     }
 
     fn join(&mut self, parts: Vec<Joining>) -> Result<Vec<PartitionRef>, Fault> {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::body::Part;
-use super::events::Fault;
+use super::events::{Fault, Gap};
 use super::wanted::{PartitionRef, Wanted};
 use crate::base::ids::{Offset, PartitionId, TopicId};
 use crate::base::registered::Registered;
@@ -31,8 +31,9 @@ pub(super) struct Joining {
 /// What changes while a stream runs.
 #[derive(Debug)]
 pub(super) enum Change {
-    /// Partitions join; `assigned` tells the client. Known ones move to their new position.
-    Joined { parts: Vec<Joining>, generation: Option<i32> },
+    /// Partitions join; `assigned` tells the client. Known ones move to their new position. What
+    /// cannot join, because it cannot be read, is told as `gaps`, and is in no cursor.
+    Joined { parts: Vec<Joining>, gaps: Vec<Gap>, generation: Option<i32> },
     /// Partitions leave; `revoked` tells the client.
     Left { parts: Vec<PartitionRef>, generation: Option<i32> },
     /// The stream cannot go on.
@@ -136,7 +137,7 @@ impl Source for TopicsSource {
             self.changed.set(next(receiver));
             let parts = self.look();
             if !parts.is_empty() {
-                return Poll::Ready(Change::Joined { parts, generation: None });
+                return Poll::Ready(Change::Joined { parts, gaps: Vec::new(), generation: None });
             }
         }
         Poll::Pending

@@ -12,7 +12,7 @@ use crate::consumers::{self, Assignment, LiveMember, Seen};
 use crate::engine::groups::GroupError;
 use crate::engine::{BoxFuture, Topics};
 use crate::http::stream::body::Part;
-use crate::http::stream::events::Fault;
+use crate::http::stream::events::{Fault, Gap, GapReason};
 use crate::http::stream::source::{Change, Joining, Source};
 use crate::http::stream::wanted::PartitionRef;
 
@@ -69,18 +69,28 @@ impl MemberSource {
     }
 
     fn join(&mut self, assignment: &Assignment) -> Change {
-        let parts = assignment.partitions.iter().filter_map(|assigned| {
+        let (mut parts, mut gaps) = (Vec::new(), Vec::new());
+        for assigned in &assignment.partitions {
             let TopicPartition { topic, partition } = &assigned.partition;
-            let topic = self.topics.find(topic.as_str())?;
-            Some(Joining { topic, partition: *partition, next: assigned.position.unwrap_or(0) })
-        });
-        let parts: Vec<Joining> = parts.collect();
+            let Some(topic) = self.topics.find(topic.as_str()) else { continue };
+            match assigned.position {
+                Some(next) => parts.push(Joining { topic, partition: *partition, next }),
+                // Any offset would be taken for a place that the client has reached.
+                None => gaps.push(Gap {
+                    topic: Some(topic.name.clone()),
+                    partition: Some(*partition),
+                    requested: None,
+                    resumed: None,
+                    reason: GapReason::Offline,
+                }),
+            }
+        }
         self.pace.reset();
         // A reset forgets what is owed from before a rebalance.
         self.pace.owes(self.member.unacknowledged(), Instant::now());
         self.written = Vec::new();
         self.assigned = Some(parts.iter().map(|part| (part.topic.id, part.partition)).collect());
-        Change::Joined { parts, generation: Some(assignment.generation_id) }
+        Change::Joined { parts, gaps, generation: Some(assignment.generation_id) }
     }
 
     /// Does what the time has come for.
