@@ -157,6 +157,7 @@ impl Life {
             }
             self.set_timer();
         }
+        self.registered.clear_without_budget();
         Poll::Pending
     }
 
@@ -225,6 +226,7 @@ pub(super) fn random_stream_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::registered::use_up_budget;
 
     #[test]
     fn random_numbers_stay_in_their_range() {
@@ -250,6 +252,26 @@ mod tests {
         }
         assert!(ticks.contains(&Tick::Ping) && ticks.contains(&Tick::Until), "{ticks:?}");
         assert_eq!(ticks.last(), Some(&Tick::Over(Closed::Age)));
+    }
+
+    #[tokio::test]
+    async fn a_timer_that_found_no_budget_is_set_by_the_next_poll() {
+        let (beat, hour) = (Duration::from_millis(20), Duration::from_secs(3600));
+        let mut life = Life::new(beat, hour, None, &Shutdown::new());
+        let polled = std::future::poll_fn(|context| {
+            use_up_budget(context);
+            Poll::Ready(life.poll(context))
+        });
+        assert!(polled.await.is_pending());
+        // First in line, or its wake would poll the life as well.
+        let patience = tokio::time::sleep(Duration::from_secs(20));
+        tokio::select! {
+            biased;
+            () = patience => panic!("nobody woke the stream for its heartbeat"),
+            tick = std::future::poll_fn(|context| life.poll(context)) => {
+                assert_eq!(tick, Tick::Ping);
+            }
+        }
     }
 
     #[tokio::test]

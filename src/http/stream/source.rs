@@ -140,6 +140,7 @@ impl Source for TopicsSource {
                 return Poll::Ready(Change::Joined { parts, gaps: Vec::new(), generation: None });
             }
         }
+        self.registered.clear_without_budget();
         Poll::Pending
     }
 }

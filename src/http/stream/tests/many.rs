@@ -1,6 +1,13 @@
 //! Streams of several topics, which come and go.
 
+use std::collections::HashMap;
+
+use tokio::sync::oneshot;
+
 use super::*;
+use crate::base::registered::use_up_budget;
+use crate::http::stream::source::{Change, Source, TopicsSource};
+use crate::http::stream::wanted::Wanted;
 
 fn topics_of(event: &Event) -> Vec<(String, i64, i64)> {
     let json: serde_json::Value = serde_json::from_str(&event.data).unwrap();
@@ -256,4 +263,39 @@ async fn isolation_is_part_of_the_cursor() {
         let again = Client::resume(&hub, "t", "", &text).await;
         assert_eq!(again.header("stream-cursor"), text);
     }
+}
+
+#[tokio::test]
+async fn topics_are_heard_of_by_a_task_that_had_no_budget_left() {
+    let world = World::open().await;
+    world.create("t", 1).await;
+    let topics = Arc::clone(&world.engine.topics);
+    let mut changes = topics.watch_changes();
+    changes.borrow_and_update();
+    let known = HashMap::from([(topics.find("t").unwrap().id, 1)]);
+    let wanted = ["t", "u"].map(|name| TopicName::parse(name).unwrap());
+    let mut source = TopicsSource::new(Wanted::Names(wanted.into()), topics, known, changes);
+    let (waiting, is_waiting) = oneshot::channel();
+    let (changed, change) = oneshot::channel();
+    let (mut waiting, mut polls) = (Some(waiting), 0);
+    // By itself: whatever else wakes its task lets it look.
+    world.shutdown.spawn(async move {
+        let change = std::future::poll_fn(|context| {
+            polls += 1;
+            if polls == 1 {
+                use_up_budget(context);
+            }
+            let polled = source.poll_change(context);
+            if polls == 2 {
+                waiting.take().unwrap().send(()).unwrap();
+            }
+            polled
+        });
+        changed.send(change.await).unwrap();
+    });
+    is_waiting.await.unwrap();
+    world.create("u", 1).await;
+    let change = tokio::time::timeout(Duration::from_secs(20), change).await;
+    let Ok(Ok(Change::Joined { parts, .. })) = change else { panic!("{change:?}") };
+    assert_eq!(parts[0].topic.name.as_str(), "u");
 }
