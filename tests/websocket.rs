@@ -5,7 +5,7 @@
 mod common;
 
 use common::ws::Client;
-use common::{Serve, Server};
+use common::{Http, Serve, Server, eventually};
 use serde_json::json;
 use tungstenite::Message;
 use tungstenite::protocol::CloseFrame;
@@ -199,6 +199,31 @@ fn the_handshake_checks_protocol_and_origin() {
     assert_eq!(with(&[("origin", "https://shop.example")]), Ok(None));
     assert_eq!(with(&[("origin", &format!("http://{}", server.http))]), Ok(None));
     assert_eq!(server.http().get("/ws").status, 400);
+}
+
+#[test]
+fn websockets_are_connections() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Serve::on(dir.path()).arg("--http-connections-per-client", "3").start();
+    let mut client = Client::connect(&server);
+    let _other = Client::connect(&server);
+    let mut http = server.http();
+    let open = |http: &mut Http| {
+        let metrics = http.get("/metrics").text();
+        let line = metrics.lines().find_map(|line| line.strip_prefix("hydrant_http_connections "));
+        line.map(str::to_owned)
+    };
+    assert_eq!(open(&mut http).as_deref(), Some("3"));
+    let refused = Http::connect(server.http).answer().unwrap();
+    assert_eq!(refused.status, 429, "{refused}");
+    // Its place comes back with its end.
+    client.0.close(None).unwrap();
+    while client.0.read().is_ok() {}
+    drop(client);
+    eventually("a place", || (open(&mut http)? == "2").then_some(()));
+    let mut next = Client::connect(&server);
+    next.send(&json!({"type": "ping"}));
+    next.until("pong");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::around::{peer, refusal};
 use super::error::ApiError;
+use super::metrics::HttpMetrics;
 
 /// How many connections may be open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub(super) struct Permits {
 }
 
 /// The place of one connection, until it is dropped.
+#[derive(Debug)]
 pub(super) struct Permit {
     _of_all: OwnedSemaphorePermit,
     of_client: Option<(Table, IpAddr)>,
@@ -80,6 +82,26 @@ impl Drop for Permit {
                 table.remove(client);
             }
         }
+    }
+}
+
+/// An open connection, as limits and metrics count it until it is dropped.
+#[derive(Debug)]
+pub(super) struct Open {
+    _permit: Permit,
+    metrics: Arc<HttpMetrics>,
+}
+
+impl Open {
+    pub(super) fn new(permit: Permit, metrics: Arc<HttpMetrics>) -> Self {
+        metrics.connections.inc();
+        Self { _permit: permit, metrics }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
     }
 }
 

@@ -87,10 +87,14 @@ impl Drop for Watched {
 }
 
 /// A socket that is read until its end, or for a while, before it is closed over unread bytes.
+///
+/// It has its `place` for as long as it is open, whoever has it: a WebSocket outlives the task that
+/// served its connection.
 #[derive(Debug)]
-pub(super) struct Linger<T: Socket> {
-    /// Only taken when it is dropped.
+pub(super) struct Linger<T: Socket, P: Place> {
+    /// Only taken when it is dropped, like its place.
     inner: Option<T>,
+    place: Option<P>,
     unread: Unread,
     max: Duration,
     /// Runs from the moment at which our side was closed.
@@ -103,11 +107,23 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Socket for T {}
 
-impl<T: Socket> Linger<T> {
+/// What an open socket takes from others; dropping it gives it back.
+pub(super) trait Place: Unpin + Send + 'static {}
+
+impl<T: Unpin + Send + 'static> Place for T {}
+
+impl<T: Socket, P: Place> Linger<T, P> {
     /// Lingers if `unread` says so at the end; a socket that is dropped before it was shut down
     /// does so in a task of `shutdown`.
-    pub(super) const fn new(inner: T, unread: Unread, shutdown: Shutdown) -> Self {
-        Self { inner: Some(inner), unread, max: LINGER_MAX, timer: None, shutdown }
+    pub(super) const fn new(inner: T, place: P, unread: Unread, shutdown: Shutdown) -> Self {
+        Self {
+            inner: Some(inner),
+            place: Some(place),
+            unread,
+            max: LINGER_MAX,
+            timer: None,
+            shutdown,
+        }
     }
 
     fn inner(&mut self) -> io::Result<Pin<&mut T>> {
@@ -115,17 +131,19 @@ impl<T: Socket> Linger<T> {
     }
 }
 
-impl<T: Socket> Drop for Linger<T> {
+impl<T: Socket, P: Place> Drop for Linger<T, P> {
     fn drop(&mut self) {
         // A WebSocket's end is only a message, after which its socket is dropped.
         if self.timer.is_some() || !self.unread.is_told() {
             return;
         }
         let (inner, unread, max) = (self.inner.take(), self.unread.clone(), self.max);
-        let Some(inner) = inner else { return };
-        let shutdown = self.shutdown.clone();
+        if inner.is_none() {
+            return;
+        }
+        let (place, shutdown) = (self.place.take(), self.shutdown.clone());
         self.shutdown.spawn(async move {
-            let mut rest = Self { inner: Some(inner), unread, max, timer: None, shutdown };
+            let mut rest = Self { inner, place, unread, max, timer: None, shutdown };
             // However it ends, there is nobody left to tell.
             let _ended = rest.shutdown().await;
             rest.unread = Unread::default();
@@ -133,7 +151,7 @@ impl<T: Socket> Drop for Linger<T> {
     }
 }
 
-impl<T: Socket> AsyncRead for Linger<T> {
+impl<T: Socket, P: Place> AsyncRead for Linger<T, P> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -143,7 +161,7 @@ impl<T: Socket> AsyncRead for Linger<T> {
     }
 }
 
-impl<T: Socket> AsyncWrite for Linger<T> {
+impl<T: Socket, P: Place> AsyncWrite for Linger<T, P> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -199,11 +217,13 @@ mod tests {
     use super::*;
     use tokio::io::AsyncReadExt;
 
-    fn pair(is_unread: bool) -> (Linger<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
+    type Near = Linger<tokio::io::DuplexStream, Arc<()>>;
+
+    fn pair(is_unread: bool) -> (Near, tokio::io::DuplexStream) {
         let (near, far) = tokio::io::duplex(16);
         let unread = Unread::default();
         unread.0.store(is_unread, Ordering::Relaxed);
-        (Linger::new(near, unread, Shutdown::new()), far)
+        (Linger::new(near, Arc::default(), unread, Shutdown::new()), far)
     }
 
     #[tokio::test]
@@ -227,13 +247,18 @@ mod tests {
     async fn a_socket_that_is_dropped_lingers_as_well() {
         let (near, mut far) = pair(true);
         let shutdown = near.shutdown.clone();
+        let place = Arc::downgrade(near.place.as_ref().unwrap());
         drop(near);
         far.write_all(&[b'x'; 64 * 1024]).await.unwrap();
         assert_eq!(far.read(&mut [0; 1]).await.unwrap(), 0);
+        assert_eq!(place.strong_count(), 1, "it is open, so it has its place");
         drop(far);
         shutdown.drained().await;
+        assert_eq!(place.strong_count(), 0);
         let (near, mut far) = pair(false);
+        let place = Arc::downgrade(near.place.as_ref().unwrap());
         drop(near);
+        assert_eq!(place.strong_count(), 0);
         far.write_all(b"x").await.unwrap_err();
     }
 

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-use super::connections::{self, Connections, Permits};
+use super::connections::{self, Connections, Open, Permits};
 use super::linger::{Linger, Unread};
 use super::metrics::HttpMetrics;
 use super::stall::StallGuard;
@@ -107,19 +107,17 @@ pub async fn serve(
                 continue;
             }
         };
-        let (router, metrics, stop) = (router.clone(), Arc::clone(&metrics), shutdown.clone());
-        let options = options.clone();
+        let open = Open::new(permit, Arc::clone(&metrics));
+        let (router, options, stop) = (router.clone(), options.clone(), shutdown.clone());
         shutdown.spawn(async move {
-            metrics.connections.inc();
-            serve_connection((stream, peer), router, &options, &stop).await;
-            metrics.connections.dec();
-            drop(permit);
+            serve_connection((stream, peer), open, router, &options, &stop).await;
         });
     }
 }
 
 async fn serve_connection(
     (stream, peer): (TcpStream, SocketAddr),
+    open: Open,
     router: Router,
     options: &ServeOptions,
     shutdown: &Shutdown,
@@ -134,7 +132,7 @@ async fn serve_connection(
     // Whoever says nothing or goes away before is not answered.
     let Ok(Ok(version)) = version else { return };
     let unread = Unread::default();
-    let stream = Linger::new(stream, unread.clone(), shutdown.clone());
+    let stream = Linger::new(stream, open, unread.clone(), shutdown.clone());
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(|body| unread.watch(body));
         request.extensions_mut().insert(Peer(peer));
