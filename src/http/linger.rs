@@ -126,6 +126,12 @@ impl<T: Socket, P: Place> Linger<T, P> {
         }
     }
 
+    /// Lingers for so long at most.
+    pub(super) const fn for_at_most(mut self, max: Duration) -> Self {
+        self.max = max;
+        self
+    }
+
     fn inner(&mut self) -> io::Result<Pin<&mut T>> {
         self.inner.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-use super::connections::{self, Connections, Open, Permits};
+use super::connections::{Connections, Open, Permits};
 use super::linger::{Linger, Unread};
 use super::metrics::HttpMetrics;
 use super::stall::StallGuard;
@@ -103,7 +103,7 @@ pub async fn serve(
             Ok(permit) => permit,
             Err(refused) => {
                 tracing::warn!(%peer, reason = refused.message, "http connection refused");
-                connections::refuse(stream, &refused);
+                permits.refuse(stream, &refused, &shutdown);
                 continue;
             }
         };
