@@ -72,7 +72,7 @@ impl Consumers {
             state.resume_all(resume);
             number
         };
-        let (call, number) = self.open_static(&new, begin).await?;
+        let (call, number) = self.open_static(&new, |_| Ok(()), begin).await?;
         let (shared, instance) = (self.shared.clone(), call.instance.clone());
         instance.notify();
         commit_start(&shared, &instance);
@@ -80,10 +80,11 @@ impl Consumers {
     }
 
     /// Finds or makes the member, has it subscribed, and begins with it before anybody else can
-    /// change what it reads, or close it.
+    /// change what it reads, or close it. What `admit` refuses changes nothing.
     pub(super) async fn open_static<T>(
         &self,
         new: &NewLiveMember,
+        admit: impl Fn(&State) -> Result<(), ConsumerError>,
         begin: impl FnOnce(&mut State) -> T,
     ) -> Result<(Call, T), ConsumerError> {
         let subscription = match &new.subscribe {
@@ -105,6 +106,7 @@ impl Consumers {
                 // It left while this call waited: its name is free now.
                 continue;
             }
+            admit(&instance.state())?;
             let is_failed = matches!(instance.state().member.phase, Phase::Failed(_));
             if is_failed {
                 // Refused before, perhaps because another held the name: the newest one has it.

@@ -11,6 +11,7 @@ use super::session::{AckMode, sort};
 use crate::base::ids::{Offset, TopicPartition};
 use crate::base::limits::{HTTP_POLL_BYTES_MAX, HTTP_WAIT_MAX};
 use crate::consumers::cut::Budget;
+use crate::consumers::instance::State;
 use crate::consumers::poll::Poll;
 use crate::consumers::positions::CommitExtent;
 use crate::consumers::registry::Consumers;
@@ -54,7 +55,14 @@ impl Consumers {
     ) -> Result<MemberRecords, ConsumerError> {
         let mut after = member.resume.clone();
         sort(&mut after);
-        let (call, ()) = self.open_static(&member, |_| ()).await?;
+        let admit = |state: &State| {
+            if !state.session.is_streaming {
+                return Ok(());
+            }
+            let (group, member) = (member.group.to_string(), member.member.clone());
+            Err(ConsumerError::MemberStreams { group, member })
+        };
+        let (call, ()) = self.open_static(&member, admit, |_| ()).await?;
         let deadline = pin!(tokio::time::sleep(read.wait.min(HTTP_WAIT_MAX)));
         // Reads of one member follow each other.
         let mut turn = call.instance.turn.clone().lock_owned().await;
@@ -62,10 +70,8 @@ impl Consumers {
         turn.rotation = rotation(&after);
         {
             let mut state = call.instance.state();
-            if state.session.is_streaming {
-                let (group, member) = (member.group.to_string(), member.member);
-                return Err(ConsumerError::MemberStreams { group, member });
-            }
+            // A stream may have come while this one waited for its turn.
+            admit(&state)?;
             state.session.mode = member.ack;
             let is_seen = member.ack == AckMode::Auto;
             state.resume_all(if is_seen { after.clone() } else { Vec::new() });

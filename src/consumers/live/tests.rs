@@ -383,10 +383,23 @@ async fn the_same_read_answers_the_same_records() {
 #[tokio::test]
 async fn a_stream_is_not_read_beside() {
     let server = Server::new();
-    server.fake.topic("t", 1);
-    let stream = Stream::open(&server, new("m", AckMode::Auto)).await;
-    let refused = server.consumers.read_as_member(new("m", AckMode::Auto), read(1)).await;
-    assert!(matches!(refused, Err(ConsumerError::MemberStreams { .. })), "{refused:?}");
+    let topic = server.fake.topic("t", 1);
+    server.fake.topic("u", 1);
+    let mut stream = Stream::open(&server, new("m", AckMode::Auto)).await;
+    let before = stream.assigned().await;
+    // Of whatever it would read: what is refused changes nothing of the stream.
+    let subscribe = Subscribe::Topics(vec!["u".to_owned()]);
+    let resume = vec![(at(&topic, 0), 0)];
+    let other = NewLiveMember { subscribe, resume, ..new("m", AckMode::Auto) };
+    let source = || stream.member.call.instance.state().source.clone();
+    let subscribed = source();
+    for read_beside in [new("m", AckMode::Auto), other] {
+        let refused = server.consumers.read_as_member(read_beside, read(1)).await;
+        assert!(matches!(refused, Err(ConsumerError::MemberStreams { .. })), "{refused:?}");
+    }
+    assert_eq!(source(), subscribed);
+    assert!(stream.member.call.instance.state().session.start.is_empty());
+    assert_eq!(stream.member.rewind().map(|(assignment, _)| assignment), Some(before));
     drop(stream);
     let wait = Duration::from_millis(1);
     let found =
