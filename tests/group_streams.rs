@@ -111,6 +111,39 @@ fn a_stream_is_acknowledged_and_comes_back() {
 }
 
 #[test]
+fn a_limit_counts_over_reconnects() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Serve::on(dir.path()).start();
+    create(&server);
+    produce(&server, 0..12);
+    let path = "/consumers/g/stream?topics=t&from=earliest&member=m&ids=each&limit=7";
+    let mut stream = Sse::open(server.http, path, &[]);
+    let mut got: Vec<i64> = (0..2).map(|_| value(&stream.record())).collect();
+    let last = stream.record();
+    got.push(value(&last));
+    drop(stream);
+    let mut stream = Sse::open(server.http, path, &[("last-event-id", &last.id)]);
+    let end = loop {
+        let event = stream.try_next().unwrap().expect("the stream goes on to its end");
+        match event.name.as_str() {
+            // Its cursor would have no positions, and replace the client's.
+            "ready" => assert_eq!(event.id, ""),
+            "" => got.push(value(&event)),
+            "end" => break event,
+            _ => {}
+        }
+    };
+    assert!(end.data.contains("limit"), "{end:?}");
+    assert_eq!(got.len(), 7, "{got:?}");
+    got.sort_unstable();
+    got.dedup();
+    assert_eq!(got.len(), 7, "{got:?}");
+    let over = server.http().send("GET", path, &[("last-event-id", &end.id)], b"").unwrap();
+    assert_eq!(over.status, 204, "{}", over.text());
+    server.stop();
+}
+
+#[test]
 fn a_killed_server_keeps_members_and_acknowledgements() {
     let dir = tempfile::tempdir().unwrap();
     let server = Serve::on(dir.path()).start();

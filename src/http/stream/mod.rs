@@ -369,8 +369,10 @@ fn opening(wire: &Wire, (stream, cursor): (&str, &[u8]), course: &Course, start:
     let mut out = wire.opening().to_vec();
     let member = course.source.as_ref().and_then(|source| source.member());
     let ready = events::ready(stream, start.resumed.as_str(), &places(&course.parts), member);
-    // A cursor without positions would only replace a better one that the client has.
-    let id = (!course.parts.is_empty() || !start.budget.is_unlimited()).then_some(cursor);
+    // A cursor without positions would only replace a better one that the client has. In a group
+    // the positions come with the assignment, and before it nothing is taken from the budget.
+    let is_bounded = !start.budget.is_unlimited() && member.is_none();
+    let id = (!course.parts.is_empty() || is_bounded).then_some(cursor);
     wire.event_into("ready", id, &ready, &mut out);
     for gap in &start.gaps {
         wire.event_into("gap", Some(cursor), &gap.json(), &mut out);

@@ -331,7 +331,7 @@ fn isolation(subscription: &Subscription) -> Isolation {
 }
 
 /// A cursor's budget counts only while the client still asks for one.
-fn budget(subscription: &Subscription) -> Budget {
+pub(super) fn budget(subscription: &Subscription) -> Budget {
     let left = match &subscription.resume {
         Some(Resume::Cursor(Cursor { head, .. })) => head.budget,
         _ => Budget::default(),

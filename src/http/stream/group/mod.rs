@@ -21,7 +21,7 @@ use super::body::{Course, Ending, Plan};
 use super::open_streams::Permit;
 use super::params::{Format, Refusals, Resume, Subscription, negotiate};
 use super::source::Source;
-use super::start::{Resumed, Start};
+use super::start::{Resumed, Start, budget};
 use super::wire::Wire;
 use super::{Ask, Hub, Opened, StreamHub, is_transient, over, soften};
 use crate::base::ids::{Offset, TopicName, TopicPartition};
@@ -29,7 +29,6 @@ use crate::consumers::{Connection, Consumers};
 use crate::engine::log::Isolation;
 use crate::http::error::ApiResult;
 use crate::http::members::place;
-use crate::http::record::cursor::Budget;
 
 impl StreamHub {
     /// Opens a stream as a member of a group and answers it.
@@ -112,7 +111,7 @@ impl Hub {
             spans: Vec::new(),
             gaps: Vec::new(),
             resumed,
-            budget: Budget { records: subscription.limit, bytes: subscription.max_bytes },
+            budget: budget(subscription),
             isolation,
         };
         let shape = &params.stream.shape;
