@@ -7,7 +7,7 @@ use http::HeaderMap;
 use super::pace::Pace;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::members::params::{MemberParams, Taken};
-use crate::http::stream::params::{Overflow, Params, Subscription, pairs};
+use crate::http::stream::params::{Named, Overflow, Params, Resume, Subscription, pairs};
 
 /// Offsets that may be written and not acknowledged, by default.
 const UNACKED_DEFAULT: u64 = 1_000;
@@ -93,9 +93,24 @@ fn check(subscription: &Subscription) -> ApiResult<()> {
     } else if subscription.overflow == Overflow::Latest {
         "overflow"
     } else {
-        return Ok(());
+        return check_named(subscription.resume.as_ref());
     };
     Err(ApiError::bad_request(format!("{name} is not possible in a group")))
+}
+
+/// Refuses positions that say a time: what lies before a position is acknowledged, so it must be
+/// one that the client has reached.
+fn check_named(resume: Option<&Resume>) -> ApiResult<()> {
+    let Some(Resume::Named(named)) = resume else { return Ok(()) };
+    for Named { topic, partition, offset, timestamp } in named {
+        if let (None, Some(timestamp)) = (offset, timestamp) {
+            return Err(ApiError::bad_request(format!(
+                "Last-Event-ID: timestamp '{timestamp}' of partition {partition} of '{topic}' is \
+                 not possible in a group without an offset; from begins at a time"
+            )));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -135,6 +150,11 @@ mod tests {
             (r#"{"topics":["t"],"partitions":[0]}"#, "partitions is not possible in a group"),
             (r#"{"topics":["t"],"until":"end"}"#, "until is not possible in a group"),
             (r#"{"topics":["t"],"ticket":"x"}"#, "ticket 'x'"),
+            (
+                r#"{"topics":["t"],"last_event_id":
+                    "[{\"topic\":\"t\",\"partition\":1,\"timestamp\":3}]"}"#,
+                "timestamp '3' of partition 1 of 't'",
+            ),
         ] {
             let refused = parse(None, Some(body)).unwrap_err();
             assert_eq!(refused.code, 400, "{body}");
