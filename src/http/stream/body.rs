@@ -11,6 +11,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -184,7 +185,7 @@ impl StreamBody {
             permit,
             parts_open: parts.len(),
             ready: (0..parts.len()).collect(),
-            waits: Waits::for_partitions(parts.len()),
+            waits: Waits::for_partitions(parts.len(), wake_distance(&plan)),
             id_mode: id_mode(&plan, parts.len()),
             filtered: Filtered::default(),
             credit: None,
@@ -209,7 +210,7 @@ impl StreamBody {
         for part in self.parts.iter_mut().filter(|part| part.is_open && part.receiver.is_none()) {
             part.receiver = log.watch(&part.tail.topic().name, part.span.partition).ok();
         }
-        self.waits = Waits::for_partitions(self.parts.len());
+        self.waits = Waits::for_partitions(self.parts.len(), wake_distance(&self.plan));
         self.ready = (0..self.parts.len()).filter(|at| self.is_open(*at)).collect();
         self.parts_open = self.ready.len();
         self.id_mode = id_mode(&self.plan, self.parts.len());
@@ -512,6 +513,15 @@ pub(super) fn positions(parts: &[Part]) -> impl Iterator<Item = Position> + Clon
 /// Where a stream is, as its events say it.
 pub(super) fn places(parts: &[Part]) -> Vec<Place<'_>> {
     parts.iter().map(Part::place).collect()
+}
+
+/// Least time between two looks at what is new: filters may find nothing in it, so theirs is
+/// longer.
+const fn wake_distance(plan: &Plan) -> Duration {
+    match plan.filter {
+        None => Duration::from_millis(1),
+        Some(_) => Duration::from_millis(5),
+    }
 }
 
 fn id_mode(plan: &Plan, partition_count: usize) -> IdMode {

@@ -28,6 +28,10 @@ use crate::engine::{BoxFuture, Engine, Later};
 /// Bytes that one tail keeps.
 const WINDOW_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes that one tail keeps for filters: with its records a chunk costs several times its text,
+/// and a thousand filters take longer to look at it than a thousand sockets to send it.
+const FILTERED_WINDOW_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Bytes of all tails above which each keeps only its newest chunk.
 const CACHE_BYTES_SOFT: usize = 64 * 1024 * 1024;
 
@@ -236,7 +240,11 @@ impl Tail {
     ) {
         let before = window.bytes;
         let others = self.tails.bytes.load(Ordering::Relaxed).saturating_sub(before);
-        window.push(chunk, others);
+        let most = match self.key.keep {
+            Keep::Text => WINDOW_BYTES_MAX,
+            Keep::Records => FILTERED_WINDOW_BYTES_MAX,
+        };
+        window.push(chunk, others, most);
         if open.is_some() {
             window.open = open;
         }
@@ -399,8 +407,9 @@ impl Window {
         if *of == offset { weak.upgrade() } else { None }
     }
 
-    /// Adds a chunk at the end, as far as the bounds allow; `others` are bytes of other windows.
-    fn push(&mut self, chunk: Arc<Chunk>, others: usize) {
+    /// Adds a chunk at the end, as far as the bounds allow: `most` bytes here, and `others` of other
+    /// windows.
+    fn push(&mut self, chunk: Arc<Chunk>, others: usize, most: usize) {
         match self.chunks.back() {
             Some(newest) if chunk.first < newest.next => return,
             Some(newest) if chunk.first > newest.next => self.clear(),
@@ -408,7 +417,7 @@ impl Window {
         }
         self.bytes += chunk.cost();
         self.chunks.push_back(chunk);
-        let bytes_max = if others >= CACHE_BYTES_SOFT { 0 } else { WINDOW_BYTES_MAX };
+        let bytes_max = if others >= CACHE_BYTES_SOFT { 0 } else { most };
         while self.bytes > bytes_max && self.chunks.len() > 1 {
             if let Some(oldest) = self.chunks.pop_front() {
                 self.bytes -= oldest.cost();
@@ -454,16 +463,16 @@ mod tests {
     #[test]
     fn a_window_is_one_run_of_offsets() {
         let mut window = Window::default();
-        window.push(chunk(10, 5), 0);
-        window.push(chunk(15, 5), 0);
+        window.push(chunk(10, 5), 0, WINDOW_BYTES_MAX);
+        window.push(chunk(15, 5), 0, WINDOW_BYTES_MAX);
         assert_eq!(window.find(12).unwrap().first, 10);
         assert_eq!(window.find(15).unwrap().first, 15);
         assert!(window.find(9).is_none() && window.is_history(9));
         assert!(window.find(20).is_none() && !window.is_history(20));
         // What is older is not kept; what does not follow begins anew.
-        window.push(chunk(3, 5), 0);
+        window.push(chunk(3, 5), 0, WINDOW_BYTES_MAX);
         assert_eq!(window.chunks.len(), 2);
-        window.push(chunk(30, 1), 0);
+        window.push(chunk(30, 1), 0, WINDOW_BYTES_MAX);
         assert_eq!((window.chunks.len(), window.bytes), (1, chunk(30, 1).cost()));
     }
 
@@ -471,13 +480,13 @@ mod tests {
     fn a_window_stays_within_its_bounds() {
         let mut window = Window::default();
         for at in 0..200 {
-            window.push(chunk(at * 100, 100), 0);
+            window.push(chunk(at * 100, 100), 0, WINDOW_BYTES_MAX);
         }
         assert!(window.bytes <= WINDOW_BYTES_MAX && window.chunks.len() > 10);
         assert_eq!(window.bytes, window.chunks.iter().map(|c| c.cost()).sum::<usize>());
-        window.push(chunk(20_000, 100), CACHE_BYTES_SOFT);
+        window.push(chunk(20_000, 100), CACHE_BYTES_SOFT, WINDOW_BYTES_MAX);
         assert_eq!(window.chunks.len(), 1);
-        window.push(chunk(20_100, 100), CACHE_BYTES_HARD);
+        window.push(chunk(20_100, 100), CACHE_BYTES_HARD, WINDOW_BYTES_MAX);
         assert_eq!((window.chunks.len(), window.bytes), (0, 0));
     }
 }

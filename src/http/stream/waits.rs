@@ -1,10 +1,16 @@
-//! Waiting for many partitions at once, without a task for any of them.
+//! Waiting for many partitions at once, without a task for any of them, and not for each record.
+//!
+//! What comes after a silence wakes at once. What follows soon is gathered: a stream of a busy
+//! topic wakes once for many records, and a filter that wants none of them costs little.
 
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::ReusableBoxFuture;
 
 use crate::base::ids::Offset;
@@ -16,8 +22,30 @@ pub(super) type Receiver = watch::Receiver<Offset>;
 /// A partition that grew, with its receiver; without one when the partition is gone.
 pub(super) type Woken = (usize, Option<Receiver>);
 
-/// The partitions that a stream waits for. Only those that changed cost anything when it wakes.
-pub(super) enum Waits {
+/// The partitions that a stream waits for, woken in rounds that keep a distance.
+pub(super) struct Waits {
+    partitions: Partitions,
+    /// Least time between two rounds.
+    distance: Duration,
+    /// When the last round began.
+    last: Option<Instant>,
+    round: Round,
+    /// Made for a stream that wakes too often.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// How far a round is.
+enum Round {
+    /// Nothing has changed since the last one.
+    Over,
+    /// Something changed too early: it waits for the timer.
+    Early(Woken),
+    /// Whatever has changed is told.
+    Running,
+}
+
+/// Waits for partitions. Only those that changed cost anything when a stream wakes.
+enum Partitions {
     /// One partition: its future's place is used again and again.
     One { future: Option<ReusableBoxFuture<'static, Woken>>, is_armed: bool },
     /// More than one.
@@ -25,17 +53,57 @@ pub(super) enum Waits {
 }
 
 impl Waits {
-    /// Makes room for so many partitions.
-    pub(super) fn for_partitions(count: usize) -> Self {
-        if count <= 1 {
-            Self::One { future: None, is_armed: false }
+    /// Makes room for so many partitions; rounds begin `distance` after one another at least.
+    pub(super) fn for_partitions(count: usize, distance: Duration) -> Self {
+        let partitions = if count <= 1 {
+            Partitions::One { future: None, is_armed: false }
         } else {
-            Self::Many(FuturesUnordered::new())
-        }
+            Partitions::Many(FuturesUnordered::new())
+        };
+        Self { partitions, distance, last: None, round: Round::Over, timer: None }
     }
 
     /// Waits for a change that `receiver` has not seen.
     pub(super) fn arm(&mut self, at: usize, receiver: Receiver) {
+        self.partitions.arm(at, receiver);
+    }
+
+    /// Returns the next partition that changed.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Woken> {
+        loop {
+            match std::mem::replace(&mut self.round, Round::Running) {
+                Round::Running => {
+                    let woken = self.partitions.poll(context);
+                    if woken.is_pending() {
+                        self.round = Round::Over;
+                    }
+                    return woken;
+                }
+                Round::Over => {
+                    self.round = Round::Over;
+                    let woken = ready!(self.partitions.poll(context));
+                    self.round = Round::Early(woken);
+                }
+                Round::Early(woken) => {
+                    if self.last.is_none_or(|last| last.elapsed() >= self.distance) {
+                        self.last = Some(Instant::now());
+                        return Poll::Ready(woken);
+                    }
+                    self.round = Round::Early(woken);
+                    let due = self.last.map_or_else(Instant::now, |last| last + self.distance);
+                    let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+                    if timer.deadline() != due {
+                        timer.as_mut().reset(due);
+                    }
+                    ready!(timer.as_mut().poll(context));
+                }
+            }
+        }
+    }
+}
+
+impl Partitions {
+    fn arm(&mut self, at: usize, receiver: Receiver) {
         match self {
             Self::One { future, is_armed } => {
                 *is_armed = true;
@@ -48,11 +116,10 @@ impl Waits {
         }
     }
 
-    /// Returns the next partition that changed.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Woken> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Woken> {
         match self {
             Self::One { future: Some(future), is_armed } if *is_armed => {
-                let woken = std::task::ready!(future.poll(context));
+                let woken = ready!(future.poll(context));
                 *is_armed = false;
                 Poll::Ready(woken)
             }
@@ -84,7 +151,7 @@ mod tests {
     async fn only_what_changed_wakes() {
         for count in [1, 2, 4096] {
             let senders: Vec<_> = (0..count).map(|_| watch::Sender::new(0_i64)).collect();
-            let mut waits = Waits::for_partitions(count);
+            let mut waits = Waits::for_partitions(count, Duration::ZERO);
             for (at, sender) in senders.iter().enumerate() {
                 waits.arm(at, sender.subscribe());
             }
@@ -100,6 +167,40 @@ mod tests {
             assert!(is_idle(&mut waits).await);
             drop(senders);
             assert!(poll_fn(|context| waits.poll(context)).await.1.is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_follows_soon_is_gathered() {
+        let distance = Duration::from_millis(30);
+        for count in [1, 3] {
+            let senders: Vec<_> = (0..count).map(|_| watch::Sender::new(0_i64)).collect();
+            let mut waits = Waits::for_partitions(count, distance);
+            for (at, sender) in senders.iter().enumerate() {
+                waits.arm(at, sender.subscribe());
+            }
+            senders[0].send_replace(1);
+            let begun = Instant::now();
+            let (at, receiver) = poll_fn(|context| waits.poll(context)).await;
+            assert!(at == 0 && begun.elapsed() < distance, "the first comes at once");
+            assert!(is_idle(&mut waits).await);
+            let mut receiver = receiver.unwrap();
+            receiver.borrow_and_update();
+            waits.arm(0, receiver);
+            for sender in &senders {
+                sender.send_replace(2);
+            }
+            assert!(is_idle(&mut waits).await, "the next ones are early");
+            let mut woken = vec![poll_fn(|context| waits.poll(context)).await.0];
+            assert!(begun.elapsed() >= distance);
+            // All of them belong to one round.
+            for _ in 1..count {
+                let next = poll_fn(|context| Poll::Ready(waits.poll(context))).await;
+                let Poll::Ready((at, _)) = next else { panic!("{woken:?} only") };
+                woken.push(at);
+            }
+            woken.sort_unstable();
+            assert_eq!(woken, (0..count).collect::<Vec<_>>());
         }
     }
 }
