@@ -32,6 +32,12 @@ struct Running {
 }
 
 impl Arrival {
+    /// With another longest pause.
+    #[cfg(test)]
+    pub(super) fn pausing(idle_max: Duration) -> Self {
+        Self { idle_max, ..Self::default() }
+    }
+
     /// Notes that some of the record of this number came just now.
     pub(super) fn progress(&mut self, number: u64) {
         let now = Instant::now();

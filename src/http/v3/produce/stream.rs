@@ -162,9 +162,6 @@ impl ProduceStream {
         if self.phase == Phase::Open && Pin::new(&mut self.stopping).poll(context).is_ready() {
             self.end_with(stopping());
         }
-        if self.phase == Phase::Open && self.arrival.is_over(context) {
-            self.end_with(too_slow());
-        }
         while self.phase != Phase::Ended && self.due.as_mut().poll(context).is_ready() {
             match self.phase {
                 Phase::Open => self.enter(Phase::Expired),
@@ -303,6 +300,17 @@ impl ProduceStream {
         }
     }
 
+    /// Ends the stream if its record takes too long. To be asked only when nothing new came: over
+    /// HTTP/2 a client that does not take its answers is not read from either, and what it sent
+    /// meanwhile was not late.
+    fn judge_arrival(&mut self, context: &mut Context<'_>) -> bool {
+        let is_late = self.phase == Phase::Open && self.arrival.is_over(context);
+        if is_late {
+            self.end_with(too_slow());
+        }
+        is_late
+    }
+
     /// Sets the time limits of the record that is arriving; one that waits in the input for its turn
     /// is not late.
     fn note_arrival(&mut self) {
@@ -371,7 +379,7 @@ impl HttpBody for ProduceStream {
             if this.phase == Phase::Ended && this.groups.is_empty() {
                 return Poll::Ready(None);
             }
-            if !is_moved {
+            if !is_moved && !this.judge_arrival(context) {
                 return Poll::Pending;
             }
         }
@@ -427,5 +435,122 @@ fn split_error(error: &SplitError) -> ApiError {
         SplitError::NotAnObject(_) | SplitError::Unfinished => {
             ApiError::bad_request(error.to_string())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU32;
+
+    use futures_util::stream;
+    use http::HeaderMap;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::base::clock::{ManualClock, SharedClock};
+    use crate::base::shutdown::Shutdown;
+    use crate::consumers::{Consumers, ConsumersOptions};
+    use crate::engine::embedded::{Embedded, EmbeddedOptions};
+    use crate::engine::topics::CreateTopic;
+    use crate::http::metrics::HttpMetrics;
+    use crate::http::state::{HttpOptions, Inner, StreamOptions};
+    use crate::http::stream::StreamHub;
+
+    /// A door to an engine with the topic `t`.
+    async fn door(dir: &std::path::Path) -> (AppState, Embedded) {
+        let clock: SharedClock = Arc::new(ManualClock::at(1_790_000_000_000));
+        let shutdown = Shutdown::new();
+        let options = EmbeddedOptions {
+            data_dir: dir.to_owned(),
+            settings: Vec::new(),
+            groups: Default::default(),
+            janitor_interval: Duration::from_secs(3600),
+            clock: Arc::clone(&clock),
+        };
+        let embedded = Embedded::open(options, shutdown.clone()).await.unwrap();
+        let engine = embedded.engine();
+        let (name, partition_count) = ("t".to_owned(), Some(1));
+        let topic = CreateTopic { name, partition_count, ..CreateTopic::default() };
+        engine.topics.create(topic).await.unwrap();
+        let metrics = Arc::new(HttpMetrics::default());
+        let (instances, streams) = (ConsumersOptions::default(), StreamOptions::default());
+        let state = AppState::new(Inner {
+            consumers: Consumers::start(
+                engine.clone(),
+                Arc::clone(&clock),
+                shutdown.clone(),
+                instances,
+            ),
+            streams: StreamHub::new(
+                engine.clone(),
+                Arc::clone(&clock),
+                streams,
+                Arc::clone(&metrics),
+                shutdown.clone(),
+            ),
+            engine,
+            metrics,
+            clock,
+            shutdown,
+            options: HttpOptions::default(),
+            readiness: Arc::new(|| Ok(())),
+            render_metrics: Arc::new(String::new),
+            bodies: Default::default(),
+            rate: None,
+            request_ids: Default::default(),
+            keyless_turn: AtomicU32::new(0),
+        });
+        (state, embedded)
+    }
+
+    fn upload() -> (mpsc::Sender<Bytes>, Body) {
+        let (sender, receiver) = mpsc::channel::<Bytes>(2);
+        let frames = stream::unfold(receiver, |mut receiver| async {
+            let frame = receiver.recv().await?;
+            Some((Ok::<_, Infallible>(frame), receiver))
+        });
+        (sender, Body::from_stream(frames))
+    }
+
+    async fn is_pending(stream: &mut ProduceStream) -> bool {
+        let poll = |context: &mut Context<'_>| {
+            Poll::Ready(Pin::new(&mut *stream).poll_frame(context).is_pending())
+        };
+        std::future::poll_fn(poll).await
+    }
+
+    /// Polls until there are so many answers.
+    async fn answers(stream: &mut ProduceStream, count: usize) -> String {
+        let mut text = String::new();
+        while text.lines().count() < count {
+            let frame = http_body_util::BodyExt::frame(stream).await.unwrap().unwrap();
+            text.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap());
+        }
+        text
+    }
+
+    #[tokio::test]
+    async fn only_a_record_of_which_nothing_came_is_late() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, embedded) = door(dir.path()).await;
+        let options = ProduceOptions::read(&HeaderMap::new(), None).unwrap();
+        let names = Names { cluster_id: "c".to_owned(), topic: "t".to_owned() };
+        let (sender, body) = upload();
+        let shutdown = state.shutdown.clone();
+        let mut stream = ProduceStream::new(state, options, names, Charset::Utf8, (None, body));
+        stream.arrival = Arrival::pausing(Duration::from_millis(5));
+        sender.try_send(Bytes::from_static(b"{\"value\":")).unwrap();
+        assert!(is_pending(&mut stream).await);
+        // Nobody polls while the client takes no answers; what it sent waits.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let rest = Bytes::from_static(b"{\"type\":\"JSON\",\"data\":1}}{\"value\":");
+        sender.try_send(rest).unwrap();
+        // The second record has begun, and nothing more of it comes.
+        let answers = answers(&mut stream, 2).await;
+        let codes: Vec<_> = answers.lines().map(|line| line.get(..17).unwrap_or(line)).collect();
+        assert!(codes[0].contains(":200") && codes[1].contains(":408"), "{answers}");
+        shutdown.stop();
+        embedded.close();
     }
 }
