@@ -17,6 +17,7 @@ use crate::engine::topics::Topic;
 use crate::http::error::{ApiResult, ErrorBody};
 use crate::http::members::place;
 use crate::http::record::cursor::{Cursor, Position, cluster_tag};
+use crate::http::record::last::end_of;
 use crate::http::state::AppState;
 use crate::http::{body, media};
 
@@ -145,10 +146,7 @@ fn describe(engine: &Engine, cursor: &Cursor, version: u8) -> DecodedCursor {
             offset: position.next,
             state,
             earliest: bounds.map(|bounds| bounds.log_start_offset),
-            latest: bounds.map(|bounds| match head.isolation {
-                Isolation::ReadCommitted => bounds.last_stable_offset,
-                Isolation::ReadUncommitted => bounds.high_watermark,
-            }),
+            latest: bounds.map(|bounds| end_of(bounds, head.isolation)),
         }
     };
     DecodedCursor {

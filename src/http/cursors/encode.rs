@@ -21,6 +21,7 @@ use crate::engine::log::{Isolation, OffsetSpec};
 use crate::engine::topics::Topic;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
 use crate::http::record::cursor::{self, Budget, Head, Position, cluster_tag};
+use crate::http::record::last::end_of;
 use crate::http::record::stored;
 use crate::http::state::AppState;
 use crate::http::time::parse_rfc3339_ms;
@@ -270,13 +271,7 @@ async fn find(
         Wish::Spec(spec) => spec,
     };
     let found = engine.log.list_offset(&topic.name, partition, spec, isolation).await?;
-    Ok(found.map_or_else(
-        || match isolation {
-            Isolation::ReadCommitted => bounds.last_stable_offset,
-            Isolation::ReadUncommitted => bounds.high_watermark,
-        },
-        |found| found.offset,
-    ))
+    Ok(found.map_or(end_of(bounds, isolation), |found| found.offset))
 }
 
 /// Writes the cursor, or keeps what it says if that is too long.
