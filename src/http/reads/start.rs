@@ -55,7 +55,7 @@ pub(super) async fn resolve(
         check_incarnation(topic, after, cluster)?;
     }
     let mut begins = Vec::with_capacity(partitions.len());
-    let mut look_back = LookBack::of(partitions.len());
+    let mut look_back = LookBack::of(partitions.len(), &state.shutdown);
     for partition in partitions {
         let bounds = state.engine.log.bounds(&topic.name, partition)?;
         let wish = match &params.start {

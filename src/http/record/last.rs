@@ -3,7 +3,8 @@
 //! Offsets are not records: the end of a transaction takes one, and what was aborted or compacted
 //! away leaves holes. Batch headers are therefore counted backwards from the end, in steps that
 //! double. One request looks through [`LOOK_BACK_BYTES_MAX`] of log at most; a partition that needs
-//! more begins with the records that were counted, or at N offsets before the end.
+//! more begins with the records that were counted, or at N offsets before the end. Files are read,
+//! and records unpacked, where that holds nobody up.
 
 use std::ops::Range;
 
@@ -11,9 +12,10 @@ use bytes::Bytes;
 
 use crate::base::ids::{Offset, PartitionId, TopicName};
 use crate::base::limits::LOOK_BACK_BYTES_MAX;
+use crate::base::shutdown::Shutdown;
 use crate::engine::Log;
-use crate::engine::log::{AbortedTransaction, Bounds, Isolation, Read};
-use crate::protocol::record_batch::{BatchError, BatchHeader, BatchRecords};
+use crate::engine::log::{AbortedTransaction, Bounds, Fetched, Isolation, Read, Records};
+use crate::protocol::record_batch::{BatchError, BatchHeader, BatchRecords, Codec};
 
 /// Bytes of log that are looked at between two turns of other tasks.
 const STEP_BYTES: usize = 64 * 1024;
@@ -36,10 +38,10 @@ pub(in crate::http) struct Seen<'a> {
 }
 
 /// What one request may still look through.
-#[derive(Debug)]
 pub(in crate::http) struct LookBack {
     bytes: usize,
     partitions: usize,
+    shutdown: Shutdown,
 }
 
 /// Nothing more can be said of a range.
@@ -47,8 +49,8 @@ struct Unknown;
 
 impl LookBack {
     /// For a request of so many partitions; what one does not need is left to the others.
-    pub(in crate::http) const fn of(partitions: usize) -> Self {
-        Self { bytes: LOOK_BACK_BYTES_MAX, partitions }
+    pub(in crate::http) fn of(partitions: usize, shutdown: &Shutdown) -> Self {
+        Self { bytes: LOOK_BACK_BYTES_MAX, partitions, shutdown: shutdown.clone() }
     }
 
     /// The offset of the `count`th last record of a partition, or where its log begins.
@@ -62,8 +64,9 @@ impl LookBack {
         count: i64,
     ) -> Offset {
         let (start, end) = (seen.bounds.log_start_offset, end_of(seen.bounds, seen.isolation));
-        let mut walk = Walk { log, seen, bytes: self.bytes / self.partitions.max(1) };
-        self.bytes -= walk.bytes;
+        let bytes = self.bytes / self.partitions.max(1);
+        let mut walk = Walk { log, seen, bytes, shutdown: &self.shutdown };
+        self.bytes -= bytes;
         self.partitions = self.partitions.saturating_sub(1);
         let mut best = end.saturating_sub(count).max(start);
         let (mut upper, mut missing) = (end, count);
@@ -82,7 +85,8 @@ impl LookBack {
             upper = best;
             best = best.saturating_sub(missing.max(end - best)).max(start);
         }
-        self.bytes += walk.bytes;
+        let left = walk.bytes;
+        self.bytes += left;
         best
     }
 }
@@ -93,6 +97,25 @@ struct Walk<'a> {
     seen: Seen<'a>,
     /// What may still be read.
     bytes: usize,
+    shutdown: &'a Shutdown,
+}
+
+/// What is looked for in a range of offsets.
+#[derive(Debug, Clone, Copy)]
+enum Goal {
+    /// How many records it has; so many were found.
+    Count(i64),
+    /// The record after so many others.
+    Skip(i64),
+}
+
+/// A look through a range of offsets.
+struct Search {
+    goal: Goal,
+    range: Range<Offset>,
+    next: Offset,
+    found: Option<Offset>,
+    is_over: bool,
 }
 
 /// One batch of a walk.
@@ -105,67 +128,43 @@ struct Batch<'b> {
 impl Walk<'_> {
     /// Records of a range of offsets that the reader may see.
     async fn count(&mut self, range: Range<Offset>) -> Result<i64, Unknown> {
-        let mut found = 0_i64;
-        self.each(range.clone(), |batch| {
-            found = found.saturating_add(batch.count(&range)?);
-            Ok(None)
-        })
-        .await?;
-        Ok(found)
+        match self.run(range, Goal::Count(0)).await?.goal {
+            Goal::Count(found) => Ok(found),
+            Goal::Skip(_) => Err(Unknown),
+        }
     }
 
     /// The offset of the record after the first `skipped` of a range.
     async fn skip(&mut self, range: Range<Offset>, skipped: i64) -> Result<Offset, Unknown> {
-        let mut left = skipped;
-        if left == 0 {
+        if skipped == 0 {
             return Ok(range.start);
         }
-        let found = self.each(range.clone(), |batch| {
-            let count = batch.count(&range)?;
-            if count > left {
-                return batch.nth(&range, left).map(Some);
-            }
-            left -= count;
-            Ok(None)
-        });
-        found.await?.ok_or(Unknown)
+        self.run(range, Goal::Skip(skipped)).await?.found.ok_or(Unknown)
     }
 
-    /// Shows the batches of a range until `look` has found something.
-    async fn each(
-        &mut self,
-        range: Range<Offset>,
-        mut look: impl FnMut(&Batch<'_>) -> Result<Option<Offset>, BatchError>,
-    ) -> Result<Option<Offset>, Unknown> {
-        let mut next = range.start;
-        while next < range.end {
-            let (mut rest, aborted) = self.read(next).await?;
-            let before = next;
-            while !rest.is_empty() && next < range.end {
-                let header = BatchHeader::parse(&rest).map_err(|_| Unknown)?;
-                if header.base_offset >= range.end {
-                    return Ok(None);
-                }
-                let is_aborted = aborted.iter().any(|aborted| aborted.covers(&header));
-                let is_hidden = header.is_control() || is_aborted;
-                if header.last_offset() >= next {
-                    let batch = Batch { header, bytes: &rest, is_hidden };
-                    if let Some(found) = look(&batch).map_err(|_| Unknown)? {
-                        return Ok(Some(found));
-                    }
-                    next = header.next_offset();
-                }
-                rest = rest.slice(header.total_bytes().min(rest.len())..);
-            }
-            if next == before {
-                return Ok(None);
-            }
+    /// Looks at the batches of a range until the goal is reached.
+    async fn run(&mut self, range: Range<Offset>, goal: Goal) -> Result<Search, Unknown> {
+        let next = range.start;
+        let mut search = Search { goal, range, next, found: None, is_over: false };
+        while !search.is_over && search.next < search.range.end {
+            let Fetched { records, aborted, .. } = self.read(search.next).await?;
+            search = if let Records::Memory(bytes) = &records
+                && is_light(bytes)
+            {
+                search.through(bytes.clone(), &aborted)?
+            } else {
+                let work = move || {
+                    let bytes = records.into_bytes().map_err(|_| Unknown)?;
+                    search.through(bytes, &aborted)
+                };
+                self.shutdown.run_blocking(work).await.ok_or(Unknown)??
+            };
             tokio::task::yield_now().await;
         }
-        Ok(None)
+        Ok(search)
     }
 
-    async fn read(&mut self, offset: Offset) -> Result<(Bytes, Vec<AbortedTransaction>), Unknown> {
+    async fn read(&mut self, offset: Offset) -> Result<Fetched, Unknown> {
         if self.bytes == 0 {
             return Err(Unknown);
         }
@@ -174,8 +173,58 @@ impl Walk<'_> {
         let read = Read { topic: topic.clone(), partition, offset, bytes_max, isolation };
         let fetched = self.log.read(read).await.map_err(|_| Unknown)?;
         self.bytes = self.bytes.saturating_sub(fetched.records.len());
-        let bytes = fetched.records.into_bytes().map_err(|_| Unknown)?;
-        Ok((bytes, fetched.aborted))
+        Ok(fetched)
+    }
+}
+
+/// Tells whether looking through these batches unpacks nothing and is soon done.
+fn is_light(bytes: &Bytes) -> bool {
+    let mut rest = bytes.as_ref();
+    while let Ok(header) = BatchHeader::parse(rest) {
+        if !is_dense(&header) && header.codec() != Ok(Codec::None) {
+            return false;
+        }
+        rest = rest.get(header.total_bytes()..).unwrap_or_default();
+    }
+    bytes.len() <= STEP_BYTES
+}
+
+impl Search {
+    /// Looks at batches, from where the look is.
+    fn through(mut self, mut rest: Bytes, aborted: &[AbortedTransaction]) -> Result<Self, Unknown> {
+        let before = self.next;
+        while !rest.is_empty() && self.next < self.range.end {
+            let header = BatchHeader::parse(&rest).map_err(|_| Unknown)?;
+            if header.base_offset >= self.range.end {
+                self.is_over = true;
+                return Ok(self);
+            }
+            let is_aborted = aborted.iter().any(|aborted| aborted.covers(&header));
+            let is_hidden = header.is_control() || is_aborted;
+            if header.last_offset() >= self.next {
+                self.look(&Batch { header, bytes: &rest, is_hidden }).map_err(|_| Unknown)?;
+                if self.is_over {
+                    return Ok(self);
+                }
+                self.next = header.next_offset();
+            }
+            rest = rest.slice(header.total_bytes().min(rest.len())..);
+        }
+        self.is_over = self.next == before;
+        Ok(self)
+    }
+
+    fn look(&mut self, batch: &Batch<'_>) -> Result<(), BatchError> {
+        let count = batch.count(&self.range)?;
+        match &mut self.goal {
+            Goal::Count(found) => *found = found.saturating_add(count),
+            Goal::Skip(left) if count > *left => {
+                self.found = Some(batch.nth(&self.range, *left)?);
+                self.is_over = true;
+            }
+            Goal::Skip(left) => *left -= count,
+        }
+        Ok(())
     }
 }
 
@@ -188,7 +237,7 @@ impl Batch<'_> {
             Ok(0)
         } else if range.start <= base_offset && end <= range.end {
             Ok(record_count.into())
-        } else if self.is_dense() {
+        } else if is_dense(&self.header) {
             Ok((end.min(range.end) - base_offset.max(range.start)).max(0))
         } else {
             Ok(self.offsets(range)?.len().try_into().unwrap_or(i64::MAX))
@@ -198,16 +247,11 @@ impl Batch<'_> {
     /// The offset of the record after `skipped` others of the batch within a range.
     fn nth(&self, range: &Range<Offset>, skipped: i64) -> Result<Offset, BatchError> {
         let first = self.header.base_offset.max(range.start);
-        if self.is_dense() {
+        if is_dense(&self.header) {
             return Ok(first.saturating_add(skipped));
         }
         let at = usize::try_from(skipped).unwrap_or(usize::MAX);
         Ok(self.offsets(range)?.get(at).copied().unwrap_or(first))
-    }
-
-    /// Every offset has its record.
-    fn is_dense(&self) -> bool {
-        i64::from(self.header.record_count) == self.header.next_offset() - self.header.base_offset
     }
 
     fn offsets(&self, range: &Range<Offset>) -> Result<Vec<Offset>, BatchError> {
@@ -217,16 +261,24 @@ impl Batch<'_> {
     }
 }
 
+/// Every offset has its record.
+fn is_dense(header: &BatchHeader) -> bool {
+    i64::from(header.record_count) == header.next_offset() - header.base_offset
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::log::{
-        Append, AppendError, DeleteRecordsError, DeleteUpTo, Fetched, ListedOffset, OffsetSpec,
-        ReadError, Receipt, Records,
+        Append, AppendError, DeleteRecordsError, DeleteUpTo, ListedOffset, OffsetSpec, ReadError,
+        Receipt,
     };
     use crate::engine::{BoxFuture, Later};
+    use crate::log::LogSlice;
     use crate::protocol::record_batch::BatchBuilder;
     use proptest::prelude::*;
+    use std::io::Write;
+    use std::sync::Arc;
     use tokio::sync::watch;
 
     /// Batches that are read as a log reads them.
@@ -234,6 +286,18 @@ mod tests {
         all: Vec<Bytes>,
         end: Offset,
         read: std::sync::atomic::AtomicUsize,
+        is_on_disk: bool,
+    }
+
+    fn whole() -> LookBack {
+        LookBack::of(1, &Shutdown::new())
+    }
+
+    /// A range of a file with these bytes.
+    fn stored(bytes: &[u8]) -> Records {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        Records::File(LogSlice { file: Arc::new(file), position: 0, len: bytes.len() })
     }
 
     impl Log for Batches {
@@ -254,7 +318,11 @@ mod tests {
                 }
             }
             self.read.fetch_add(bytes.len(), std::sync::atomic::Ordering::Relaxed);
-            let (records, bounds) = (Records::Memory(bytes.into()), self.bounds_now());
+            let bounds = self.bounds_now();
+            let records = match self.is_on_disk {
+                true => stored(&bytes),
+                false => Records::Memory(bytes.into()),
+            };
             Later::Now(Ok(Fetched { records, bounds, aborted: Vec::new() }))
         }
 
@@ -317,7 +385,7 @@ mod tests {
                     all.push(batch.ending_at(slots.len() as i32 - 1).finish());
                 }
             }
-            (Self { all, end: next, read: 0.into() }, visible)
+            (Self { all, end: next, read: 0.into(), is_on_disk: false }, visible)
         }
 
         const fn bounds_now(&self) -> Bounds {
@@ -355,7 +423,7 @@ mod tests {
             count in 0..50_i64,
         ) {
             let (log, visible) = Batches::of(&slots, b"v");
-            let from = log.last(count, &mut LookBack::of(1));
+            let from = log.last(count, &mut whole());
             let after = visible.iter().filter(|offset| **offset >= from).count();
             prop_assert_eq!(after, visible.len().min(count as usize));
         }
@@ -364,9 +432,9 @@ mod tests {
     #[test]
     fn only_what_is_needed_is_read() {
         let (log, _) = Batches::of(&vec![Some(vec![true]); 10_000], &[b'v'; 1000]);
-        assert_eq!(log.last(10, &mut LookBack::of(1)), 9_990);
+        assert_eq!(log.last(10, &mut whole()), 9_990);
         assert!(log.bytes_read() < 2 * STEP_BYTES, "{}", log.bytes_read());
-        assert_eq!(log.last(i64::MAX, &mut LookBack::of(1)), 0);
+        assert_eq!(log.last(i64::MAX, &mut whole()), 0);
         assert!(log.bytes_read() < 2 * STEP_BYTES, "{}", log.bytes_read());
     }
 
@@ -375,7 +443,7 @@ mod tests {
         // Every second offset is the end of a transaction.
         let slots: Vec<Slots> = (0..2_000).map(|n| (n % 2 == 0).then(|| vec![true])).collect();
         let (log, visible) = Batches::of(&slots, &[b'v'; 1000]);
-        let mut look_back = LookBack { bytes: 600_000, partitions: 2 };
+        let mut look_back = LookBack { bytes: 600_000, ..LookBack::of(2, &Shutdown::new()) };
         // Two steps, of 50 records each, fit into the share.
         let from = log.last(100, &mut look_back);
         assert_eq!(visible.iter().filter(|offset| **offset >= from).count(), 100);
@@ -386,5 +454,64 @@ mod tests {
         assert_eq!(look_back.bytes, 0);
         assert!(log.bytes_read() < 600_000 + STEP_BYTES, "{}", log.bytes_read());
         assert_eq!(log.last(1, &mut look_back), 1_999);
+    }
+
+    /// Tells whether records are found while no thread is free for work that blocks.
+    fn is_found_on_the_reactor(log: &Batches, count: i64) -> bool {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.max_blocking_threads(1).build().unwrap();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        runtime.block_on(async {
+            let shutdown = Shutdown::new();
+            let busy = shutdown.run_blocking(move || released.recv());
+            let mut busy = std::pin::pin!(busy);
+            assert!(futures_util::poll!(busy.as_mut()).is_pending());
+            let topic = TopicName::parse("t").unwrap();
+            let (bounds, isolation) = (log.bounds_now(), Isolation::ReadCommitted);
+            let seen = Seen { topic: &topic, partition: 0, bounds, isolation };
+            let mut look_back = LookBack::of(1, &shutdown);
+            let mut finding = std::pin::pin!(look_back.find(log, seen, count));
+            let mut is_found = false;
+            for _ in 0..100 {
+                is_found = is_found || futures_util::poll!(finding.as_mut()).is_ready();
+                if is_found {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            release.send(()).unwrap();
+            busy.await.unwrap().unwrap();
+            if !is_found {
+                assert_eq!(finding.await, log.end - count);
+            }
+            is_found
+        })
+    }
+
+    #[test]
+    fn what_takes_time_is_not_done_on_the_reactor() {
+        let slots: Vec<Slots> = vec![Some(vec![true; 3]); 20];
+        let (mut log, _) = Batches::of(&slots, b"v");
+        assert!(is_found_on_the_reactor(&log, 5));
+        log.is_on_disk = true;
+        assert!(!is_found_on_the_reactor(&log, 5));
+    }
+
+    #[test]
+    fn only_what_must_be_unpacked_is_heavy() {
+        let batch = |deltas: &[i32], codec: u8| {
+            let mut batch = BatchBuilder::new();
+            for delta in deltas {
+                batch.push_at(*delta, 1, None, Some(b"v"), std::iter::empty());
+            }
+            let mut bytes = batch.finish().to_vec();
+            // The low byte of the attributes.
+            bytes[22] |= codec;
+            Bytes::from(bytes)
+        };
+        assert!(is_light(&batch(&[0, 1], 1)));
+        assert!(is_light(&batch(&[0, 2], 0)));
+        assert!(!is_light(&batch(&[0, 2], 1)));
+        assert!(!is_light(&vec![0; STEP_BYTES + 1].into()));
     }
 }

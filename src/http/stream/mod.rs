@@ -204,7 +204,9 @@ impl Hub {
         let mut changes = self.engine.topics.watch_changes();
         changes.borrow_and_update();
         let (now, subscription) = (self.clock.now_ms(), &params.subscription);
-        let start = start::resolve(&self.engine, &wanted, subscription, self.cluster, now).await?;
+        let (engine, shutdown) = (&self.engine, &self.shutdown);
+        let start =
+            start::resolve(engine, shutdown, &wanted, subscription, self.cluster, now).await?;
         let plan = self.plan(&wanted, &params, &start, wire);
         let parts = self.parts(&permit, &start, &plan)?;
         let stored = self.stored(&parts, &plan).await?;

@@ -12,6 +12,7 @@ use super::events::{Gap, GapReason};
 use super::params::{From, Named, OnGap, Resume, StartOffset, Subscription, Until};
 use super::wanted::{Wanted, check_size};
 use crate::base::ids::{Offset, PartitionId, TimestampMs};
+use crate::base::shutdown::Shutdown;
 use crate::engine::Engine;
 use crate::engine::log::{Bounds, Isolation, OffsetSpec, ReadError};
 use crate::engine::topics::Topic;
@@ -85,6 +86,7 @@ enum Wish {
 /// Safe: nothing changes.
 pub(super) async fn resolve(
     engine: &Engine,
+    shutdown: &Shutdown,
     wanted: &Wanted,
     subscription: &Subscription,
     cluster: ClusterTag,
@@ -97,7 +99,7 @@ pub(super) async fn resolve(
     gaps.extend(resume.lost(is_single));
     let isolation = isolation(subscription);
     let mut spans = Vec::with_capacity(chosen.len());
-    let mut look_back = LookBack::of(chosen.len());
+    let mut look_back = LookBack::of(chosen.len(), shutdown);
     let (mut offline, mut is_any_served) = (None, false);
     for (topic, partition) in chosen {
         let wish = resume.wish(&topic, partition, is_single);
