@@ -120,7 +120,7 @@ fn stream_bytes(server: &Server) -> u64 {
 }
 
 #[test]
-fn two_hundred_stalled_readers_cost_no_more_than_a_frame_each() {
+fn two_hundred_stalled_readers_cost_less_than_a_mebibyte_each() {
     const READERS: usize = 200;
     const RECORDS: i64 = 100;
     let dir = tempfile::tempdir().unwrap();
@@ -167,7 +167,8 @@ fn two_hundred_stalled_readers_cost_no_more_than_a_frame_each() {
     let total = READERS as u64 * RECORDS as u64 * value.len() as u64;
     // With a queue each, all that was not sent would be in memory.
     assert!(total - last > (20 * READERS as u64) << 20, "sockets took {last} of {total} bytes");
-    assert!(grown < (2 * READERS as u64) << 20, "{grown} bytes for {READERS} readers");
+    // A frame of 300 kB that waits to be written, and what the connection itself takes.
+    assert!(grown < (READERS as u64) << 20, "{grown} bytes for {READERS} readers");
     drop(stalled);
     eventually("all are gone", || (http.get("/streams").json()["total"] == 0).then_some(()));
 }
