@@ -6,6 +6,8 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use common::{Http, Serve, Server, Sse, eventually};
 use serde_json::{Value, json};
@@ -316,4 +318,96 @@ fn a_stop_ends_streams_one_after_the_other() {
     let times: Vec<_> = ends.iter().map(|(_, at)| *at).collect();
     let spread = *times.iter().max().unwrap() - *times.iter().min().unwrap();
     assert!(spread.as_millis() > 200, "20 streams ended within {spread:?}");
+}
+
+/// Produces one record after the other until the server takes no more; how many it acknowledged.
+fn produce_until_refused(http: &mut Http) -> i64 {
+    for acknowledged in 0.. {
+        let body = json!({"records": [{"value": acknowledged}]});
+        match http.try_post("/topics/t", &body) {
+            Ok(answer) if answer.status == 200 => {
+                assert_eq!(answer.json()["offsets"][0]["offset"], acknowledged, "{answer}");
+            }
+            // It may have been written all the same.
+            Ok(_) | Err(_) => return acknowledged,
+        }
+    }
+    unreachable!("there are not so many records")
+}
+
+/// The most of these moments, in ms, that lie within a stretch of so many ms.
+fn most_within(moments: &[u64], stretch: u64) -> usize {
+    let within =
+        |from: u64| moments.iter().filter(|at| (from..from + stretch).contains(at)).count();
+    moments.iter().map(|from| within(*from)).max().unwrap()
+}
+
+#[test]
+fn a_stop_under_load_makes_no_spike_and_loses_nothing() {
+    const STREAMS: usize = 200;
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::on(dir.path());
+    server.create_topic("t", 1, &[]);
+    let (address, begun) = (server.http, AtomicUsize::new(0));
+    let read = |begun: &AtomicUsize, started: Instant| {
+        let path = "/topics/t/stream?from=earliest";
+        let (head, mut body) = Http::connect(address).open(path, &[]).unwrap();
+        assert_eq!(head.status, 200);
+        let (mut bytes, mut part) = (Vec::new(), [0; 16 * 1024]);
+        let mut is_reading = false;
+        loop {
+            // An end that is not clean is an error.
+            let count = body.read(&mut part).unwrap();
+            if count == 0 {
+                return (bytes, u64::try_from(started.elapsed().as_millis()).unwrap());
+            }
+            bytes.extend_from_slice(&part[..count]);
+            if !is_reading && String::from_utf8_lossy(&bytes).contains("\"offset\":30") {
+                is_reading = true;
+                begun.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    let started = common::now();
+    let (acknowledged, ends) = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..STREAMS).map(|_| scope.spawn(|| read(&begun, started))).collect();
+        let mut http = server.http();
+        let producer = scope.spawn(move || produce_until_refused(&mut http));
+        eventually("records flow on all streams", || {
+            (begun.load(Ordering::Relaxed) == STREAMS).then_some(())
+        });
+        server.stop();
+        let ends: Vec<_> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+        (producer.join().unwrap(), ends)
+    });
+
+    let (mut stops, mut returns) = (Vec::new(), Vec::new());
+    for (bytes, at) in &ends {
+        let text = String::from_utf8_lossy(bytes);
+        let (_, pause) = text.trim_end().rsplit_once("\nretry: ").expect("a pause comes last");
+        let pause: u64 = pause.parse().unwrap();
+        assert!((250..=3000).contains(&pause), "{pause}");
+        stops.push(*at);
+        returns.push(at + pause);
+    }
+    // Ends are spread over one second, and the pauses spread the returns over almost four.
+    let (ended, returned) = (most_within(&stops, 250), most_within(&returns, 1000));
+    common::note(&format!(
+        "{acknowledged} records; of {STREAMS} streams {ended} end in 250 ms, {returned} return in 1 s"
+    ));
+    assert!(ended <= STREAMS * 3 / 5, "{ended} of {STREAMS} streams ended within 250 ms");
+    assert!(returned <= STREAMS * 11 / 20, "{returned} of {STREAMS} come back within a second");
+
+    let server = Server::on(dir.path());
+    let mut http = server.http();
+    for (bytes, _) in &ends {
+        let (mut seen, id) = dispatched(bytes);
+        let headers = [("last-event-id", id.as_str())];
+        let rest = http.send("GET", "/topics/t/stream?until=end", &headers, b"").unwrap();
+        assert_eq!(rest.status, 200, "{rest}");
+        seen.extend(dispatched(&rest.body).0);
+        let every = (0..seen.len() as i64).map(|offset| (0, offset));
+        assert!(seen.iter().copied().eq(every), "{seen:?}");
+        assert!(seen.len() as i64 >= acknowledged, "{} of {acknowledged} records", seen.len());
+    }
 }
