@@ -108,6 +108,13 @@ pub const STORED_CURSORS_MAX: usize = 10_000;
 /// Bytes of all stored positions of streams.
 pub const STORED_CURSOR_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Cursors that a client had made of positions, with `POST /cursors:encode`, and that are stored;
+/// they are part of [`STORED_CURSORS_MAX`], so that streams keep the rest.
+pub const MADE_CURSORS_MAX: usize = 1_000;
+
+/// Bytes of all positions that are stored for cursors that were made.
+pub const MADE_CURSOR_BYTES_MAX: usize = STORED_CURSOR_BYTES_MAX / 4;
+
 /// Time for which a stored cursor can be used after the stream wrote it last.
 pub const STORED_CURSOR_TTL: Duration = Duration::from_secs(24 * 3600);
 

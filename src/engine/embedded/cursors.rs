@@ -10,7 +10,10 @@ use super::open::View;
 use super::state_log::{Change, StateLog};
 use crate::base::clock::SharedClock;
 use crate::base::ids::TimestampMs;
-use crate::base::limits::{STORED_CURSOR_BYTES_MAX, STORED_CURSOR_TTL, STORED_CURSORS_MAX};
+use crate::base::limits::{
+    MADE_CURSOR_BYTES_MAX, MADE_CURSORS_MAX, STORED_CURSOR_BYTES_MAX, STORED_CURSOR_TTL,
+    STORED_CURSORS_MAX,
+};
 use crate::engine::BoxFuture;
 use crate::engine::cursors::{CursorStoreError, Cursors, SnapshotKey};
 
@@ -35,6 +38,10 @@ struct Kept {
     /// Handles by the moment at which their time is over, so also by when they were written.
     by_expiry: BTreeMap<(TimestampMs, u128), ()>,
     bytes: usize,
+    /// Handles of which a client had the snapshot made.
+    made: usize,
+    /// Bytes of them.
+    made_bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +94,9 @@ impl Cursors for EmbeddedCursors {
         value.extend_from_slice(&document);
         // Under the lock, so that records are in the order of what is in memory.
         let mut kept = self.kept.lock();
+        if let Err(full) = kept.check_room(key, document.len()) {
+            return Box::pin(std::future::ready(Err(full)));
+        }
         let appended = self.append(&[(encode_key(key), Some(value.into()))]);
         if appended.is_ok() {
             kept.insert(key, expires, document);
@@ -100,7 +110,8 @@ impl Cursors for EmbeddedCursors {
         drop(kept);
         let state = self.state.clone();
         Box::pin(async move {
-            let failed = |error: crate::log::AppendError| CursorStoreError(error.to_string());
+            let failed =
+                |error: crate::log::AppendError| CursorStoreError::Storage(error.to_string());
             match appended.map_err(failed)? {
                 Some(promise) => state.wait(promise).await.map_err(failed),
                 None => Ok(()),
@@ -128,9 +139,27 @@ impl Kept {
         handle.expires = handle.expires.max(expires);
         self.by_expiry.insert((handle.expires, key.handle), ());
         self.bytes += document.len();
+        if key.is_made() {
+            self.made_bytes += document.len();
+        }
         if let Some(before) = handle.snapshots.insert(key.seq, document) {
             self.bytes -= before.len();
+            if key.is_made() {
+                self.made_bytes -= before.len();
+            }
+        } else if key.is_made() {
+            self.made += 1;
         }
+    }
+
+    /// Refuses one that a client had made if there are too many of them.
+    fn check_room(&self, key: SnapshotKey, bytes: usize) -> Result<(), CursorStoreError> {
+        let is_full =
+            self.made >= MADE_CURSORS_MAX || self.made_bytes + bytes > MADE_CURSOR_BYTES_MAX;
+        if key.is_made() && is_full {
+            return Err(CursorStoreError::Full { count: self.made, bytes: self.made_bytes });
+        }
+        Ok(())
     }
 
     /// Forgets snapshots of a handle so that they are the fewer the older.
@@ -161,8 +190,13 @@ impl Kept {
         let Some(handle) = self.handles.remove(&name) else { return };
         self.by_expiry.remove(&(handle.expires, name));
         for (seq, document) in handle.snapshots {
+            let key = SnapshotKey { handle: name, seq };
             self.bytes -= document.len();
-            changes.push((encode_key(SnapshotKey { handle: name, seq }), None));
+            if key.is_made() {
+                self.made -= 1;
+                self.made_bytes -= document.len();
+            }
+            changes.push((encode_key(key), None));
         }
     }
 }
@@ -233,6 +267,27 @@ mod tests {
         put(&mut kept, 1, 1, TimestampMs::MAX);
         put(&mut kept, u128::MAX, 0, TimestampMs::MAX);
         assert!(kept.handles.contains_key(&1) && !kept.handles.contains_key(&2));
+    }
+
+    #[test]
+    fn what_clients_had_made_leaves_the_room_to_streams() {
+        let mut kept = Kept::default();
+        for handle in 0..MADE_CURSORS_MAX as u128 {
+            let key = SnapshotKey::made(handle);
+            assert_eq!(kept.check_room(key, 1000), Ok(()));
+            put(&mut kept, handle, key.seq, 9);
+        }
+        let full = CursorStoreError::Full { count: MADE_CURSORS_MAX, bytes: 1_000_000 };
+        assert_eq!(kept.check_room(SnapshotKey::made(u128::MAX), 1), Err(full));
+        assert_eq!(kept.check_room(SnapshotKey { handle: u128::MAX, seq: 0 }, 1), Ok(()));
+        let mut gone = Vec::new();
+        kept.remove(7, &mut gone);
+        assert_eq!((gone.len(), kept.made, kept.made_bytes), (1, MADE_CURSORS_MAX - 1, 999_000));
+        assert_eq!(kept.check_room(SnapshotKey::made(7), 1000), Ok(()));
+        // Few that are large are as bad as many.
+        assert!(kept.check_room(SnapshotKey::made(7), MADE_CURSOR_BYTES_MAX).is_err());
+        put(&mut kept, 8, u64::MAX, 9);
+        assert_eq!((kept.made, kept.made_bytes), (MADE_CURSORS_MAX - 1, 999_000));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use crate::base::ids::{Offset, PartitionId, TimestampMs};
 use crate::base::limits::{CURSOR_BYTES_MAX, STREAM_PARTITIONS_MAX, STREAM_TOPICS_MAX};
 use crate::engine::Engine;
-use crate::engine::cursors::SnapshotKey;
+use crate::engine::cursors::{CursorStoreError, SnapshotKey};
 use crate::engine::log::{Isolation, OffsetSpec};
 use crate::engine::topics::Topic;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
@@ -110,7 +110,7 @@ enum Wish {
 ///
 /// It can be used at once: as `Last-Event-ID` of streams, also of groups, and as `after` of reads.
 /// Times, `earliest` and `latest` are looked up now. With more than about 430 partitions the
-/// server keeps the positions itself, for 24 h.
+/// server keeps the positions itself, for 24 h, of up to 1,000 such cursors and 16 MiB.
 #[utoipa::path(
     post, path = "/cursors:encode", tag = "streams", operation_id = "encodeCursor",
     request_body(content = CursorToEncode, content_type = "application/json",
@@ -122,6 +122,8 @@ enum Wish {
             description = "40401: no such topic, 40402: no such partition"),
         (status = 422, body = ErrorBody, content_type = "application/vnd.kafka.v2+json",
             description = "positions[0].offset '-1' is not an offset from 0, earliest or latest"),
+        (status = 429, body = ErrorBody, content_type = "application/vnd.kafka.v2+json",
+            description = "1000 made cursors of 7340032 bytes are kept, and no more may be for now"),
         (status = 500, body = ErrorBody, content_type = "application/vnd.kafka.v2+json",
             description = "50003: a partition cannot be read"),
     )
@@ -280,10 +282,14 @@ async fn write(engine: &Engine, head: Head, positions: &[Position]) -> ApiResult
     let text = if cursor::bytes_max(positions.clone()) <= CURSOR_BYTES_MAX {
         cursor::to_bytes(head, positions)
     } else {
-        let key = SnapshotKey { handle: uuid::Uuid::new_v4().as_u128(), seq: 0 };
+        let key = SnapshotKey::made(uuid::Uuid::new_v4().as_u128());
         let document = Bytes::from(cursor::document(head, positions));
         engine.cursors.put(key, document).await.map_err(|error| {
-            ApiError::status(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            let status = match error {
+                CursorStoreError::Full { .. } => StatusCode::TOO_MANY_REQUESTS,
+                CursorStoreError::Storage(_) => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            ApiError::status(status, error.to_string())
         })?;
         stored::text(key)
     };
