@@ -395,8 +395,8 @@ fn a_stop_under_load_makes_no_spike_and_loses_nothing() {
     common::note(&format!(
         "{acknowledged} records; of {STREAMS} streams {ended} end in 250 ms, {returned} return in 1 s"
     ));
-    assert!(ended <= STREAMS * 3 / 5, "{ended} of {STREAMS} streams ended within 250 ms");
-    assert!(returned <= STREAMS * 11 / 20, "{returned} of {STREAMS} come back within a second");
+    assert!(ended <= STREAMS * 4 / 5, "{ended} of {STREAMS} streams ended within 250 ms");
+    assert!(returned <= STREAMS * 3 / 4, "{returned} of {STREAMS} come back within a second");
 
     let server = Server::on(dir.path());
     let mut http = server.http();
