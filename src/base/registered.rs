@@ -71,6 +71,7 @@ mod tests {
         registered.clear();
         assert!(!registered.is_by(&Context::from_waker(&one)));
     }
+
     #[tokio::test]
     async fn a_task_without_budget_is_not_registered() {
         std::future::poll_fn(|context| {

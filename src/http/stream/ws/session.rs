@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::StatusCode;
 use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 
@@ -18,6 +18,7 @@ use super::request::{Action, Goodbye, Refusal, Request};
 use super::subscriptions::{Pulled, Removed, Subscriptions};
 use super::wish::Wish;
 use super::{message, work};
+use crate::base::shutdown::Stopping;
 use crate::engine::BoxFuture;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::state::AppState;
@@ -43,7 +44,7 @@ pub(super) struct Session {
     subscriptions: Subscriptions,
     /// Answers to requests that take time, as they come.
     answers: FuturesUnordered<BoxFuture<Vec<u8>>>,
-    stopping: Option<BoxFuture<()>>,
+    stopping: Option<Stopping>,
     pings: Interval,
     heard: Instant,
 }
@@ -76,16 +77,15 @@ type Step = Result<(), Over>;
 
 impl Session {
     pub(super) fn new(state: AppState, peer: Option<SocketAddr>, socket: WebSocket) -> Self {
-        let shutdown = state.shutdown.clone();
         let mut pings = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
+            stopping: Some(state.shutdown.stopping()),
             state,
             peer,
             socket,
             subscriptions: Subscriptions::default(),
             answers: FuturesUnordered::new(),
-            stopping: Some(Box::pin(async move { shutdown.stopping().await })),
             pings,
             heard: Instant::now(),
         }
@@ -131,7 +131,7 @@ impl Session {
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
         if let Some(stopping) = &mut self.stopping
-            && stopping.as_mut().poll(context).is_ready()
+            && stopping.poll_unpin(context).is_ready()
         {
             self.stopping = None;
             return Poll::Ready(Next::Stopping);
