@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::sse::Event;
+use common::sse::{Event, until};
 use common::{Serve, Server, Sse};
 use serde_json::{Value, json};
 
@@ -17,16 +17,6 @@ fn create(server: &Server) {
     let answer =
         server.http().post("/admin/topics", &json!({"topic_name": "t", "partitions_count": 2}));
     assert_eq!(answer.status, 201, "{}", answer.text());
-}
-
-/// Reads on until an event of a name.
-fn until(stream: &mut Sse, name: &str) -> Event {
-    loop {
-        let event = stream.try_next().unwrap().expect("the stream ended");
-        if event.name == name {
-            return event;
-        }
-    }
 }
 
 fn value(event: &Event) -> i64 {

@@ -8,24 +8,11 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 
 use bytes::Bytes;
-use common::sse::Event;
+use common::sse::{data, until};
 use common::{PATIENCE, Serve, Server, Sse, eventually, note};
 use h2::RecvStream;
 use h2::client::SendRequest;
-use serde_json::{Value, json};
-
-fn data(event: &Event) -> Value {
-    serde_json::from_str(&event.data).unwrap()
-}
-
-fn until(stream: &mut Sse, name: &str) -> Event {
-    loop {
-        let event = stream.try_next().unwrap().expect("the stream goes on");
-        if event.name == name {
-            return event;
-        }
-    }
-}
+use serde_json::json;
 
 #[test]
 fn retention_under_a_slow_reader_is_a_gap_and_nothing_else_is_lost() {

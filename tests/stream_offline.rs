@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use common::sse::Event;
+use common::sse::{data, until};
 use common::{Server, Sse, flip_bit, partition_dir, segments, wire};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Records in each of the two partitions of `t`.
 const RECORDS: i64 = 30;
@@ -47,19 +47,6 @@ fn offline(dir: &tempfile::TempDir, segment: &std::path::Path) -> Server {
     flip_bit(segment, 100);
     fs::remove_dir_all(dir.path().join("store")).unwrap();
     Server::on(dir.path())
-}
-
-fn data(event: &Event) -> Value {
-    serde_json::from_str(&event.data).unwrap()
-}
-
-fn until(stream: &mut Sse, name: &str) -> Event {
-    loop {
-        let event = stream.try_next().unwrap().expect("the stream goes on");
-        if event.name == name {
-            return event;
-        }
-    }
 }
 
 /// Topic, partition and offset of records, up to the event that says that there is no more.

@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use common::sse::until;
 use common::{Http, Serve, Server, Sse, eventually};
 use serde_json::{Value, json};
 
@@ -93,16 +94,6 @@ fn a_pattern_survives_new_topics_deletion_and_a_crash() {
     assert!(gap.data.contains("orders.us") && gap.data.contains("deleted"), "{gap:?}");
     server.produce("orders.eu", 0, &["4"]);
     assert!(stream.record().data.contains("\"offset\":2"));
-}
-
-/// Reads on until an event of a name.
-fn until(stream: &mut Sse, name: &str) -> common::sse::Event {
-    loop {
-        let event = stream.try_next().unwrap().expect("the stream goes on");
-        if event.name == name {
-            return event;
-        }
-    }
 }
 
 fn place(event: &common::sse::Event) -> (i64, i64) {

@@ -81,3 +81,18 @@ impl Sse {
         self.id.clone()
     }
 }
+
+/// The data of an event, as JSON.
+pub(crate) fn data(event: &Event) -> serde_json::Value {
+    serde_json::from_str(&event.data).unwrap()
+}
+
+/// The next event of a name; others are passed over.
+pub(crate) fn until(stream: &mut Sse, name: &str) -> Event {
+    loop {
+        let event = stream.try_next().unwrap().expect("the stream goes on");
+        if event.name == name {
+            return event;
+        }
+    }
+}
