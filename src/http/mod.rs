@@ -12,6 +12,7 @@ pub mod cors;
 pub mod cursors;
 pub mod encoding;
 pub mod error;
+mod gathered;
 pub mod get_only;
 pub mod groups;
 pub mod health;

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::connections::{Connections, Open, Permits};
+use super::gathered::Gathered;
 use super::linger::{Linger, Unread};
 use super::metrics::HttpMetrics;
 use super::stall::StallGuard;
@@ -132,7 +133,7 @@ async fn serve_connection(
     // Whoever says nothing or goes away before is not answered.
     let Ok(Ok(version)) = version else { return };
     let unread = Unread::default();
-    let stream = Linger::new(stream, open, unread.clone(), shutdown.clone());
+    let stream = Linger::new(Gathered::new(stream), open, unread.clone(), shutdown.clone());
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(|body| unread.watch(body));
         request.extensions_mut().insert(Peer(peer));
@@ -190,6 +191,8 @@ async fn drained<C: Future<Output = hyper::Result<()>>>(
     shutdown: &Shutdown,
 ) -> hyper::Result<()> {
     tokio::select! {
+        // A connection that is done needs no drain, and the draw of who is first costs time.
+        biased;
         ended = &mut connection => return ended,
         () = shutdown.stopping() => {}
     }
