@@ -1,13 +1,13 @@
 //! Counters of the HTTP door. The route label is the template, never the raw path.
 
-use std::sync::atomic::AtomicU64;
-
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::base::sharded::Sharded;
 
 /// Labels of one request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -41,9 +41,9 @@ pub struct HttpMetrics {
     /// Live streams closed, by reason.
     pub streams_closed: Family<ReasonLabels, Counter>,
     /// Records written to live streams.
-    pub stream_records: Counter<u64, AtomicU64>,
+    pub stream_records: Counter<u64, Sharded>,
     /// Bytes written to live streams.
-    pub stream_bytes: Counter<u64, AtomicU64>,
+    pub stream_bytes: Counter<u64, Sharded>,
     /// Gaps reported on live streams, by reason.
     pub stream_gaps: Family<ReasonLabels, Counter>,
 }
