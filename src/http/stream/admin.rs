@@ -1,7 +1,7 @@
 //! Looking at live streams, and ending them.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::StreamHub;
-use super::open_streams::{OpenStream, Spot};
+use super::open_streams::{OpenStream, Progress, Spot};
 use crate::base::ids::TimestampMs;
 use crate::http::error::{ApiError, ApiResult, ErrorBody};
 use crate::http::state::AppState;
@@ -90,8 +90,8 @@ impl StreamHub {
         bounds.map_or(0, |bounds| bounds.high_watermark.saturating_sub(spot.next).max(0))
     }
 
-    fn describe(&self, stream: &OpenStream, now: TimestampMs) -> StreamInfo {
-        let spots = stream.spots();
+    fn describe(&self, stream: &OpenStream, progress: &Progress, now: TimestampMs) -> StreamInfo {
+        let Progress { records, bytes, spots } = progress;
         let topics: BTreeSet<_> = spots.iter().map(|spot| spot.topic.name.to_string()).collect();
         StreamInfo {
             id: stream.id.clone(),
@@ -100,8 +100,8 @@ impl StreamHub {
             partitions: spots.len(),
             lag: spots.iter().map(|spot| self.lag(spot)).fold(0, i64::saturating_add),
             age_ms: now.saturating_sub(stream.opened).max(0),
-            records: stream.records.load(Ordering::Relaxed),
-            bytes: stream.bytes.load(Ordering::Relaxed),
+            records: *records,
+            bytes: *bytes,
             positions: None,
         }
     }
@@ -134,7 +134,8 @@ pub(super) async fn list(
     let after = query::find(query, "after")?.unwrap_or_default();
     let (hub, now) = (&state.streams, state.clock.now_ms());
     let streams = hub.0.open.list(&after, limit);
-    let streams = streams.iter().map(|stream| hub.describe(stream, now)).collect();
+    let describe = |stream: &Arc<OpenStream>| hub.describe(stream, &stream.progress(), now);
+    let streams = streams.iter().map(describe).collect();
     Ok(json(&StreamList { streams, total: hub.0.open.len() }))
 }
 
@@ -161,8 +162,9 @@ pub(super) async fn get(
         offset: spot.next,
         lag: hub.lag(spot),
     };
-    let mut info = hub.describe(&stream, state.clock.now_ms());
-    info.positions = Some(stream.spots().iter().map(position).collect());
+    let progress = stream.progress();
+    let mut info = hub.describe(&stream, &progress, state.clock.now_ms());
+    info.positions = Some(progress.spots.iter().map(position).collect());
     Ok(json(&info))
 }
 

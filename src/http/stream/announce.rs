@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::body::{Ending, Part, Plan, StreamBody, positions};
+use super::body::StreamBody;
 use super::cursor::{self, Head};
 use super::events::{self, Fault, Gap, GapReason};
 use super::life::{self, Closed, Tick};
 use super::params::OnGap;
+use super::part::{Part, positions};
+use super::plan::{Ending, Plan};
 use super::source::{Change, Joining};
 use super::start::{Span, end_of};
 use super::stored::StoredIds;
@@ -93,8 +95,8 @@ impl StreamBody {
             }
             part.span.bound = part.span.bound.min(end);
             // One that is waited for may be at its end already.
-            if part.receiver.is_none() && part.span.next >= part.span.bound {
-                self.ready.push_back(at);
+            if part.watch.is_none() && part.span.next >= part.span.bound {
+                self.turns.push(at);
             }
         }
     }
@@ -196,7 +198,7 @@ impl StreamBody {
                 span,
                 sent: next,
                 tail,
-                receiver: None,
+                watch: None,
                 is_open: true,
                 muted: None,
             });
@@ -208,7 +210,8 @@ impl StreamBody {
         if self.stored.is_none() && StoredIds::are_needed(&self.parts) {
             let store = Arc::clone(&self.permit.engine().cursors);
             let stored = StoredIds::begin(store, self.head(), &self.parts);
-            self.stored = Some(stored.map_err(|error| Fault::storage(error.to_string()))?);
+            let stored = stored.map_err(|error| Fault::storage(error.to_string()))?;
+            self.stored = Some(Box::new(stored));
         }
         Ok(joined)
     }

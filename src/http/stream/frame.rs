@@ -28,9 +28,9 @@ pub(super) enum IdMode {
 }
 
 /// A frame while it is filled.
-pub(super) struct Frame<'w> {
+pub(super) struct Frame {
     mode: IdMode,
-    wire: &'w Wire,
+    wire: Wire,
     text: Vec<u8>,
     /// The only content so far, not copied.
     piece: Bytes,
@@ -43,9 +43,9 @@ pub(super) struct Frame<'w> {
     scratch: Vec<u8>,
 }
 
-impl<'w> Frame<'w> {
+impl Frame {
     /// Begins an empty frame, which takes no memory.
-    pub(super) const fn new(mode: IdMode, wire: &'w Wire, records_max: u64) -> Self {
+    pub(super) const fn new(mode: IdMode, wire: Wire, records_max: u64) -> Self {
         Self {
             mode,
             wire,

@@ -72,6 +72,8 @@ pub(super) enum Tick {
 /// The timer of one stream and what it waits for.
 pub(super) struct Life {
     timer: Pin<Box<Sleep>>,
+    /// When it fires.
+    next: Instant,
     /// Whom the timer wakes.
     registered: Registered,
     /// None once the server is stopping.
@@ -99,6 +101,7 @@ impl Life {
         let age = Duration::from_millis(random_between(age_ms - age_ms / 5, age_ms));
         let mut life = Self {
             timer: Box::pin(sleep_until(now)),
+            next: now,
             registered: Registered::default(),
             stopping: Some(shutdown.stopping()),
             heartbeat,
@@ -114,8 +117,8 @@ impl Life {
     }
 
     /// Notes that something was written.
-    pub(super) fn wrote(&mut self) {
-        self.written = Instant::now();
+    pub(super) const fn wrote(&mut self, now: Instant) {
+        self.written = now;
     }
 
     /// Tells whether [`Life::poll`] has to be asked although there is something to write: a stream
@@ -124,8 +127,8 @@ impl Life {
         self.written.saturating_duration_since(self.looked) >= LOOK_INTERVAL
     }
 
-    /// Waits for the next thing to do.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Tick> {
+    /// Waits for the next thing to do; `now` is the time, as far as the caller knows it.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Tick> {
         self.looked = self.written;
         if let Some(stopping) = &mut self.stopping
             && Pin::new(stopping).poll(context).is_ready()
@@ -134,7 +137,7 @@ impl Life {
             return Poll::Ready(Tick::Stopping);
         }
         // A stream that has much to do wakes often, and its timer is far away then.
-        if self.registered.is_by(context) && Instant::now() < self.timer.deadline() {
+        if self.registered.is_by(context) && now < self.next {
             return Poll::Pending;
         }
         while self.timer.as_mut().poll(context).is_ready() {
@@ -183,6 +186,7 @@ impl Life {
     fn set_timer(&mut self) {
         let next = later(self.written, self.heartbeat).min(self.over);
         let next = [self.until, self.look].into_iter().flatten().fold(next, Instant::min);
+        self.next = next;
         self.timer.as_mut().reset(next);
         self.registered.clear();
     }
@@ -245,7 +249,7 @@ mod tests {
         let mut life = Life::new(beat, age, Some(Duration::from_millis(1)), &shutdown);
         let mut ticks = Vec::new();
         loop {
-            ticks.push(std::future::poll_fn(|context| life.poll(context)).await);
+            ticks.push(std::future::poll_fn(|context| life.poll(context, Instant::now())).await);
             if matches!(ticks.last(), Some(Tick::Over(_))) {
                 break;
             }
@@ -260,7 +264,7 @@ mod tests {
         let mut life = Life::new(beat, hour, None, &Shutdown::new());
         let polled = std::future::poll_fn(|context| {
             use_up_budget(context);
-            Poll::Ready(life.poll(context))
+            Poll::Ready(life.poll(context, Instant::now()))
         });
         assert!(polled.await.is_pending());
         // First in line, or its wake would poll the life as well.
@@ -268,7 +272,7 @@ mod tests {
         tokio::select! {
             biased;
             () = patience => panic!("nobody woke the stream for its heartbeat"),
-            tick = std::future::poll_fn(|context| life.poll(context)) => {
+            tick = std::future::poll_fn(|context| life.poll(context, Instant::now())) => {
                 assert_eq!(tick, Tick::Ping);
             }
         }
@@ -279,13 +283,15 @@ mod tests {
         let shutdown = Shutdown::new();
         let hour = Duration::from_secs(3600);
         let mut life = Life::new(hour, hour, None, &shutdown);
-        assert!(std::future::poll_fn(|c| Poll::Ready(life.poll(c))).await.is_pending());
+        assert!(
+            std::future::poll_fn(|c| Poll::Ready(life.poll(c, Instant::now()))).await.is_pending()
+        );
         assert!(!life.is_due());
         shutdown.stop();
-        let tick = std::future::poll_fn(|context| life.poll(context)).await;
+        let tick = std::future::poll_fn(|context| life.poll(context, Instant::now())).await;
         assert_eq!(tick, Tick::Stopping);
         life.drain(Duration::from_millis(5));
-        let tick = std::future::poll_fn(|context| life.poll(context)).await;
+        let tick = std::future::poll_fn(|context| life.poll(context, Instant::now())).await;
         assert_eq!(tick, Tick::Over(Closed::Shutdown));
     }
 

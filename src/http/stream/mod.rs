@@ -17,6 +17,7 @@ mod data;
 mod described;
 mod encode;
 mod events;
+mod fill;
 mod filter;
 mod frame;
 mod group;
@@ -25,6 +26,8 @@ mod muted;
 mod open_streams;
 mod pace;
 pub(super) mod params;
+mod part;
+mod plan;
 mod routes;
 mod source;
 mod sse;
@@ -32,6 +35,7 @@ mod start;
 mod stored;
 mod tail;
 mod take;
+mod turns;
 mod waits;
 mod wanted;
 mod wire;
@@ -50,16 +54,19 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use self::body::{Course, Ending, Part, Plan, StreamBody, places, positions};
+use self::body::{Course, StreamBody};
 use self::events::Fault;
 use self::filter::Filters;
 use self::life::Life;
 use self::open_streams::{OpenStreams, Permit};
 use self::params::{Format, Overflow, Params, Refusals, Subscription, Until, negotiate};
+use self::part::{Part, Parts, places, positions};
+use self::plan::{Ending, Plan};
 use self::source::{Source, TopicsSource};
 use self::start::Start;
 use self::stored::StoredIds;
 use self::tail::Tails;
+use self::waits::Watch;
 use self::wanted::Wanted;
 use self::wire::Wire;
 use super::error::{ApiError, ApiResult};
@@ -227,7 +234,7 @@ impl Hub {
         Plan {
             ids: params.shape.ids,
             format: Format { framing: wire.framing(), ..params.shape.format.clone() },
-            wire: Arc::new(wire),
+            wire,
             filter: self.filters.filter(&params.shape.conditions),
             batch: params.shape.batch,
             isolation: start.isolation,
@@ -249,17 +256,17 @@ impl Hub {
         }
     }
 
-    fn parts(&self, permit: &Permit, start: &Start, plan: &Plan) -> ApiResult<Vec<Part>> {
+    fn parts(&self, permit: &Permit, start: &Start, plan: &Plan) -> ApiResult<Parts> {
         let part = |(topic, span): &(_, start::Span)| {
             let topic: &Arc<crate::engine::topics::Topic> = topic;
-            let receiver = match self.engine.log.watch(&topic.name, span.partition) {
-                Ok(receiver) => Some(receiver),
+            let watch = match self.engine.log.watch(&topic.name, span.partition) {
+                Ok(watched) => Some(Watch::new(watched)),
                 // It was told as a gap, and is only in the cursor.
                 Err(ReadError::Storage(_)) if span.next >= span.bound => None,
                 Err(error) => return Err(error.into()),
             };
             let tail = permit.tail(topic, span.partition, plan);
-            Ok(Part { span: *span, sent: span.next, tail, receiver, is_open: true, muted: None })
+            Ok(Part { span: *span, sent: span.next, tail, watch, is_open: true, muted: None })
         };
         start.spans.iter().map(part).collect()
     }
@@ -270,7 +277,7 @@ impl Hub {
     }
 
     /// The ids of a stream whose cursor is too long to send.
-    async fn stored(&self, parts: &[Part], plan: &Plan) -> ApiResult<Option<StoredIds>> {
+    async fn stored(&self, parts: &[Part], plan: &Plan) -> ApiResult<Option<Box<StoredIds>>> {
         if !StoredIds::are_needed(parts) {
             return Ok(None);
         }
@@ -279,7 +286,7 @@ impl Hub {
         let refuse = |error: crate::engine::cursors::CursorStoreError| {
             ApiError::status(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
         };
-        opened.map(Some).map_err(refuse)
+        opened.map(|ids| Some(Box::new(ids))).map_err(refuse)
     }
 
     fn begin(

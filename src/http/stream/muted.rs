@@ -4,9 +4,11 @@
 //! the position that it kept, and where that works the records flow on without a word. What is
 //! damaged stays so until somebody mends it; it is tried again by who connects again.
 
-use super::body::{Ending, Part, StreamBody};
+use super::body::StreamBody;
 use super::events::{Fault, Gap, GapReason};
 use super::params::OnGap;
+use super::part::Part;
+use super::plan::Ending;
 use crate::base::ids::Offset;
 
 /// What a stream knows of a partition that it goes on without.
@@ -59,17 +61,15 @@ impl StreamBody {
             if part.is_open {
                 continue;
             }
-            if part.receiver.is_none() {
-                part.receiver = log.watch(&part.tail.topic().name, part.span.partition).ok();
-            }
-            if part.receiver.is_none() {
+            part.watch_again(log);
+            if part.watch.is_none() {
                 is_left = true;
                 continue;
             }
             part.span.bound = muted.bound;
             part.is_open = true;
             self.parts_open += 1;
-            self.ready.push_back(at);
+            self.turns.push(at);
         }
         if is_left {
             self.life.look_later();

@@ -7,18 +7,20 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Context;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use http::StatusCode;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
-use super::body::{Part, Plan};
 use super::chunk::Keep;
 use super::events::Gap;
 use super::life::{self, Closed};
+use super::part::Part;
+use super::plan::Plan;
 use super::tail::Tail;
 use super::{ClusterTag, Hub};
 use crate::base::ids::{Offset, PartitionId, TimestampMs};
@@ -33,7 +35,16 @@ use crate::http::metrics::ReasonLabels;
 pub(super) struct Spot {
     pub(super) topic: Arc<Topic>,
     pub(super) partition: PartitionId,
+    /// The offset that the stream sends next.
     pub(super) next: Offset,
+}
+
+/// Where a stream is, and what it was sent.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Progress {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    pub(super) spots: SmallVec<[Spot; 1]>,
 }
 
 /// What is known of one open stream.
@@ -42,38 +53,27 @@ pub(super) struct OpenStream {
     /// Who reads it.
     pub(super) client: Option<SocketAddr>,
     pub(super) opened: TimestampMs,
-    pub(super) records: AtomicU64,
-    pub(super) bytes: AtomicU64,
-    spots: Mutex<Vec<Spot>>,
-    /// An administrator wants it to end.
-    is_condemned: AtomicBool,
+    hot: Hot,
     waker: AtomicWaker,
 }
 
-impl OpenStream {
-    /// Where it is.
-    pub(super) fn spots(&self) -> Vec<Spot> {
-        self.spots.lock().clone()
-    }
+/// What the stream touches for every frame. A line of the cache is enough for it: with thousands
+/// of streams each further one has to come from memory.
+#[derive(Default)]
+#[repr(align(64))]
+struct Hot {
+    /// Written for every frame, so nobody keeps the lock.
+    progress: Mutex<Progress>,
+    /// An administrator wants it to end.
+    is_condemned: AtomicBool,
+}
 
-    fn note(&self, parts: &[Part]) {
-        let mut spots = self.spots.lock();
-        let is_same = |(spot, part): (&Spot, &Part)| {
-            spot.partition == part.span.partition && Arc::ptr_eq(&spot.topic, part.tail.topic())
-        };
-        if spots.len() != parts.len() || !spots.iter().zip(parts).all(is_same) {
-            let spot = |part: &Part| Spot {
-                topic: Arc::clone(part.tail.topic()),
-                partition: part.span.partition,
-                next: part.span.next,
-            };
-            // Without room to spare: there are thousands of these.
-            *spots = Vec::from(parts.iter().map(spot).collect::<Box<[_]>>());
-            return;
-        }
-        for (spot, part) in spots.iter_mut().zip(parts) {
-            spot.next = part.span.next;
-        }
+const _: () = assert!(size_of::<Hot>() == 64);
+
+impl OpenStream {
+    /// How far it is.
+    pub(super) fn progress(&self) -> Progress {
+        self.hot.progress.lock().clone()
     }
 }
 
@@ -105,7 +105,7 @@ impl OpenStreams {
     /// Ends a stream; tells whether there was one.
     pub(super) fn condemn(&self, id: &str) -> bool {
         let Some(stream) = self.find(id) else { return false };
-        stream.is_condemned.store(true, Ordering::Release);
+        stream.hot.is_condemned.store(true, Ordering::Release);
         stream.waker.wake();
         true
     }
@@ -169,10 +169,7 @@ impl Permit {
             id: life::random_stream_id(),
             client,
             opened: hub.clock.now_ms(),
-            records: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            spots: Mutex::default(),
-            is_condemned: AtomicBool::new(false),
+            hot: Hot::default(),
             waker: AtomicWaker::new(),
         });
         let placed = most.and(ip);
@@ -235,22 +232,29 @@ impl Permit {
         if !self.registered.is_by(context) {
             self.stream.waker.register(context.waker());
         }
-        self.stream.is_condemned.load(Ordering::Acquire)
+        self.stream.hot.is_condemned.load(Ordering::Acquire)
     }
 
-    /// Notes where the stream is.
-    pub(super) fn note(&self, parts: &[Part]) {
-        self.stream.note(parts);
+    /// Notes which partitions the stream has now, and where it is in them.
+    pub(super) fn place(&self, parts: &[Part]) {
+        let spot = |part: &Part| Spot {
+            topic: Arc::clone(part.tail.topic()),
+            partition: part.span.partition,
+            next: part.span.next,
+        };
+        self.stream.hot.progress.lock().spots = parts.iter().map(spot).collect();
     }
 
-    pub(super) fn count_records(&self, records: u64) {
+    /// Counts what was handed to the connection, after which the stream is where `parts` say.
+    pub(super) fn sent(&self, records: u64, bytes: usize, parts: &[Part]) {
         self.hub.metrics.stream_records.inc_by(records);
-        self.stream.records.fetch_add(records, Ordering::Relaxed);
-    }
-
-    pub(super) fn count_bytes(&self, bytes: usize) {
         self.hub.metrics.stream_bytes.inc_by(bytes as u64);
-        self.stream.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let mut progress = self.stream.hot.progress.lock();
+        progress.records += records;
+        progress.bytes += bytes as u64;
+        for (spot, part) in progress.spots.iter_mut().zip(parts) {
+            spot.next = part.span.next;
+        }
     }
 
     pub(super) fn count_gap(&self, gap: &Gap) {

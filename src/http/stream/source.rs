@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 use tokio::sync::watch;
 use tokio_util::sync::ReusableBoxFuture;
 
-use super::body::Part;
 use super::events::{Fault, Gap};
+use super::part::Part;
 use super::wanted::{PartitionRef, Wanted};
 use crate::base::ids::{Offset, PartitionId, TopicId};
 use crate::base::registered::Registered;

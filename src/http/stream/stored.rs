@@ -11,8 +11,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
-use super::body::{Part, positions};
 use super::cursor::{self, Head};
+use super::part::{Part, positions};
 use crate::base::limits::CURSOR_BYTES_MAX;
 use crate::engine::Cursors;
 use crate::engine::cursors::{CursorStoreError, SnapshotKey};

@@ -3,11 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::body::{StreamBody, Turn, positions};
+use super::body::StreamBody;
 use super::chunk::Chunk;
 use super::cursor;
+use super::fill::Turn;
 use super::frame::Frame;
 use super::params::Batch;
+use super::part::positions;
 use crate::http::record::cursor::Budget;
 
 impl StreamBody {
@@ -23,7 +25,7 @@ impl StreamBody {
     }
 
     /// Adds what the partition may send of the chunk, and counts what its filter took away.
-    pub(super) fn take(&mut self, at: usize, chunk: Arc<Chunk>, frame: &mut Frame<'_>) -> Turn {
+    pub(super) fn take(&mut self, at: usize, chunk: Arc<Chunk>, frame: &mut Frame) -> Turn {
         let next = |body: &Self| body.parts.get(at).map_or(0, |part| part.span.next);
         let before = next(self);
         let records = frame.records();
@@ -47,7 +49,7 @@ impl StreamBody {
         }
     }
 
-    fn take_records(&mut self, at: usize, chunk: &Arc<Chunk>, frame: &mut Frame<'_>) -> Turn {
+    fn take_records(&mut self, at: usize, chunk: &Arc<Chunk>, frame: &mut Frame) -> Turn {
         let Some(part) = self.parts.get_mut(at) else { return Turn::Finished };
         let mut range = chunk.entries_between(part.span.next, part.span.bound);
         if let Some(until) = self.plan.until

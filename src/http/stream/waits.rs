@@ -16,11 +16,47 @@ use tokio_util::sync::ReusableBoxFuture;
 use crate::base::ids::Offset;
 use crate::engine::BoxFuture;
 
-/// Watches the high watermark of one partition.
-pub(super) type Receiver = watch::Receiver<Offset>;
+/// The high watermark of one partition.
+///
+/// Looking at it takes a lock that all streams of the partition share, so it is done once for each
+/// change.
+pub(super) struct Watch {
+    receiver: watch::Receiver<Offset>,
+    /// As it was seen last.
+    end: Offset,
+}
 
-/// A partition that grew, with its receiver; without one when the partition is gone.
-pub(super) type Woken = (usize, Option<Receiver>);
+impl Watch {
+    /// Begins with the high watermark as it is.
+    pub(super) fn new(mut receiver: watch::Receiver<Offset>) -> Self {
+        let end = *receiver.borrow_and_update();
+        Self { receiver, end }
+    }
+
+    /// The high watermark.
+    pub(super) fn end(&mut self) -> Offset {
+        // A partition that is gone does not grow.
+        if self.receiver.has_changed().unwrap_or(false) {
+            self.look();
+        }
+        self.end
+    }
+
+    /// Waits until it is another one than [`Watch::end`] said last; tells whether the partition is
+    /// still there.
+    async fn changed(&mut self) -> bool {
+        let is_there = self.receiver.changed().await.is_ok();
+        self.look();
+        is_there
+    }
+
+    fn look(&mut self) {
+        self.end = *self.receiver.borrow_and_update();
+    }
+}
+
+/// A partition that grew, with its watch; without one when the partition is gone.
+pub(super) type Woken = (usize, Option<Watch>);
 
 /// The partitions that a stream waits for, woken in rounds that keep a distance.
 pub(super) struct Waits {
@@ -63,13 +99,13 @@ impl Waits {
         Self { partitions, distance, last: None, round: Round::Over, timer: None }
     }
 
-    /// Waits for a change that `receiver` has not seen.
-    pub(super) fn arm(&mut self, at: usize, receiver: Receiver) {
-        self.partitions.arm(at, receiver);
+    /// Waits for a change that `watch` has not seen.
+    pub(super) fn arm(&mut self, at: usize, watch: Watch) {
+        self.partitions.arm(at, watch);
     }
 
-    /// Returns the next partition that changed.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Woken> {
+    /// Returns the next partition that changed; `now` is the time, as far as the caller knows it.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Woken> {
         loop {
             match std::mem::replace(&mut self.round, Round::Running) {
                 Round::Running => {
@@ -85,34 +121,38 @@ impl Waits {
                     self.round = Round::Early(woken);
                 }
                 Round::Early(woken) => {
-                    if self.last.is_none_or(|last| last.elapsed() >= self.distance) {
-                        self.last = Some(Instant::now());
-                        return Poll::Ready(woken);
+                    let due = self.last.map_or(now, |last| last + self.distance);
+                    if now < due && self.poll_timer(due, context).is_pending() {
+                        self.round = Round::Early(woken);
+                        return Poll::Pending;
                     }
-                    self.round = Round::Early(woken);
-                    let due = self.last.map_or_else(Instant::now, |last| last + self.distance);
-                    let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-                    if timer.deadline() != due {
-                        timer.as_mut().reset(due);
-                    }
-                    ready!(timer.as_mut().poll(context));
+                    self.last = Some(now.max(due));
+                    return Poll::Ready(woken);
                 }
             }
         }
     }
+
+    fn poll_timer(&mut self, due: Instant, context: &mut Context<'_>) -> Poll<()> {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
+        }
+        timer.as_mut().poll(context)
+    }
 }
 
 impl Partitions {
-    fn arm(&mut self, at: usize, receiver: Receiver) {
+    fn arm(&mut self, at: usize, watch: Watch) {
         match self {
             Self::One { future, is_armed } => {
                 *is_armed = true;
                 match future {
-                    Some(future) => future.set(changed(at, receiver)),
-                    None => *future = Some(ReusableBoxFuture::new(changed(at, receiver))),
+                    Some(future) => future.set(changed(at, watch)),
+                    None => *future = Some(ReusableBoxFuture::new(changed(at, watch))),
                 }
             }
-            Self::Many(futures) => futures.push(Box::pin(changed(at, receiver))),
+            Self::Many(futures) => futures.push(Box::pin(changed(at, watch))),
         }
     }
 
@@ -133,9 +173,9 @@ impl Partitions {
     }
 }
 
-async fn changed(at: usize, mut receiver: Receiver) -> Woken {
-    let changed = receiver.changed().await;
-    (at, changed.is_ok().then_some(receiver))
+async fn changed(at: usize, mut watch: Watch) -> Woken {
+    let is_there = watch.changed().await;
+    (at, is_there.then_some(watch))
 }
 
 #[cfg(test)]
@@ -144,7 +184,7 @@ mod tests {
     use std::future::poll_fn;
 
     async fn is_idle(waits: &mut Waits) -> bool {
-        poll_fn(|context| Poll::Ready(waits.poll(context).is_pending())).await
+        poll_fn(|context| Poll::Ready(waits.poll(context, Instant::now()).is_pending())).await
     }
 
     #[tokio::test]
@@ -153,20 +193,20 @@ mod tests {
             let senders: Vec<_> = (0..count).map(|_| watch::Sender::new(0_i64)).collect();
             let mut waits = Waits::for_partitions(count, Duration::ZERO);
             for (at, sender) in senders.iter().enumerate() {
-                waits.arm(at, sender.subscribe());
+                waits.arm(at, Watch::new(sender.subscribe()));
             }
             // A poll looks at a few dozen of many at a time and asks to be polled again.
             for _ in 0..200 {
                 assert!(is_idle(&mut waits).await);
             }
             senders[count - 1].send_replace(5);
-            let (at, receiver) = poll_fn(|context| waits.poll(context)).await;
-            let mut receiver = receiver.unwrap();
-            assert_eq!((at, *receiver.borrow_and_update()), (count - 1, 5));
-            waits.arm(at, receiver);
+            let (at, watch) = poll_fn(|context| waits.poll(context, Instant::now())).await;
+            let mut watch = watch.unwrap();
+            assert_eq!((at, watch.end()), (count - 1, 5));
+            waits.arm(at, watch);
             assert!(is_idle(&mut waits).await);
             drop(senders);
-            assert!(poll_fn(|context| waits.poll(context)).await.1.is_none());
+            assert!(poll_fn(|context| waits.poll(context, Instant::now())).await.1.is_none());
         }
     }
 
@@ -177,25 +217,24 @@ mod tests {
             let senders: Vec<_> = (0..count).map(|_| watch::Sender::new(0_i64)).collect();
             let mut waits = Waits::for_partitions(count, distance);
             for (at, sender) in senders.iter().enumerate() {
-                waits.arm(at, sender.subscribe());
+                waits.arm(at, Watch::new(sender.subscribe()));
             }
             senders[0].send_replace(1);
             let begun = Instant::now();
-            let (at, receiver) = poll_fn(|context| waits.poll(context)).await;
+            let (at, watch) = poll_fn(|context| waits.poll(context, Instant::now())).await;
             assert!(at == 0 && begun.elapsed() < distance, "the first comes at once");
             assert!(is_idle(&mut waits).await);
-            let mut receiver = receiver.unwrap();
-            receiver.borrow_and_update();
-            waits.arm(0, receiver);
+            waits.arm(0, watch.unwrap());
             for sender in &senders {
                 sender.send_replace(2);
             }
             assert!(is_idle(&mut waits).await, "the next ones are early");
-            let mut woken = vec![poll_fn(|context| waits.poll(context)).await.0];
+            let mut woken = vec![poll_fn(|context| waits.poll(context, Instant::now())).await.0];
             assert!(begun.elapsed() >= distance);
             // All of them belong to one round.
             for _ in 1..count {
-                let next = poll_fn(|context| Poll::Ready(waits.poll(context))).await;
+                let next =
+                    poll_fn(|context| Poll::Ready(waits.poll(context, Instant::now()))).await;
                 let Poll::Ready((at, _)) = next else { panic!("{woken:?} only") };
                 woken.push(at);
             }

@@ -17,9 +17,11 @@ use http::{HeaderName, HeaderValue};
 
 pub(super) use self::params::GroupParams;
 use self::source::MemberSource;
-use super::body::{Course, Ending, Plan};
+use super::body::Course;
 use super::open_streams::Permit;
 use super::params::{Format, Refusals, Resume, Subscription, negotiate};
+use super::part::Parts;
+use super::plan::{Ending, Plan};
 use super::source::Source;
 use super::start::{Resumed, Start, budget};
 use super::wire::Wire;
@@ -118,7 +120,7 @@ impl Hub {
         let plan = Plan {
             ids: shape.ids,
             format: Format { framing: wire.framing(), ..shape.format.clone() },
-            wire: Arc::new(wire),
+            wire,
             filter: self.filters.filter(&shape.conditions),
             batch: shape.batch,
             isolation,
@@ -129,7 +131,7 @@ impl Hub {
             ending: Ending::Never,
         };
         let source = Some(Box::new(source) as Box<dyn Source>);
-        let course = Course { parts: Vec::new(), source, stored: None };
+        let course = Course { parts: Parts::new(), source, stored: None };
         let opened = self.begin(permit, course, plan, (&start, subscription));
         Ok(Some(OpenedInGroup { opened, connection }))
     }

@@ -11,8 +11,8 @@ use crate::base::ids::TopicPartition;
 use crate::consumers::{self, Assignment, LiveMember, Seen};
 use crate::engine::groups::GroupError;
 use crate::engine::{BoxFuture, Topics};
-use crate::http::stream::body::Part;
 use crate::http::stream::events::{Fault, Gap, GapReason};
+use crate::http::stream::part::Part;
 use crate::http::stream::source::{Change, Joining, Source};
 use crate::http::stream::wanted::PartitionRef;
 

@@ -71,9 +71,9 @@ async fn an_administrator_ends_a_stream() {
     let id = client.header("stream-id").to_owned();
     world.produce("t", 0, &["1"]);
     client.records(1).await;
-    let open = hub.0.open.find(&id).unwrap();
-    assert_eq!((open.spots()[0].next, open.records.load(Ordering::Relaxed)), (1, 1));
-    assert_eq!(open.bytes.load(Ordering::Relaxed), client.bytes.len() as u64);
+    let progress = hub.0.open.find(&id).unwrap().progress();
+    assert_eq!((progress.spots[0].next, progress.records), (1, 1));
+    assert_eq!(progress.bytes, client.bytes.len() as u64);
     assert_eq!(hub.0.open.list("", 10).len(), 1);
     assert!(hub.0.open.list(&id, 10).is_empty());
 
