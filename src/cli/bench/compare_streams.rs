@@ -1,8 +1,8 @@
 //! Live streams beside the bare broadcast, in alternating rounds of the same client.
 //!
 //! Both sides have the same streams, rate, event size and reader. Hydrant also stores what it is
-//! sent, and its CPU time has that in it; the bare broadcast makes its events itself unless asked
-//! to be posted them.
+//! sent, and its CPU time has that in it. Both are sent their events, so that their latencies begin
+//! alike: with a request. The bare broadcast can also make its events itself.
 
 use std::str::FromStr;
 
@@ -63,7 +63,7 @@ pub(super) struct CompareStreamsArgs {
     #[arg(long, default_value = "10.0", value_parser = positive)]
     seconds: f64,
     /// Where the events of the bare broadcast come from.
-    #[arg(long, value_enum, default_value = "inside")]
+    #[arg(long, value_enum, default_value = "http")]
     limit_publish: LimitPublish,
     /// Threads that read streams.
     #[arg(long, default_value_t = 1)]

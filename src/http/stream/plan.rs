@@ -42,7 +42,7 @@ pub(super) enum Ending {
 }
 
 impl Plan {
-    /// Least time between two looks at what is new: filters may find nothing in it, so theirs is
+    /// Average time between two looks at what is new: filters may find nothing in it, so theirs is
     /// longer.
     pub(super) const fn wake_distance(&self) -> Duration {
         match self.filter {
