@@ -85,7 +85,7 @@ impl StreamBody {
             permit,
             parts_open: parts.len(),
             turns: Turns::of(parts.len(), |_| true),
-            waits: Waits::for_partitions(parts.len(), plan.wake_distance()),
+            waits: Waits::for_partitions(parts.len(), plan.rhythm()),
             id_mode: plan.id_mode(parts.len()),
             filtered: Filtered::default(),
             credit: None,
@@ -112,7 +112,7 @@ impl StreamBody {
             part.watch_again(log);
         }
         self.permit.place(&self.parts);
-        self.waits = Waits::for_partitions(self.parts.len(), self.plan.wake_distance());
+        self.waits = Waits::for_partitions(self.parts.len(), self.plan.rhythm());
         self.turns = Turns::of(self.parts.len(), |at| self.is_open(at));
         self.parts_open = self.turns.len();
         self.id_mode = self.plan.id_mode(self.parts.len());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::filter::Filter;
 use super::frame::IdMode;
 use super::params::{Batch, Format, Framing, Ids, OnGap};
+use super::waits::Rhythm;
 use super::wire::Wire;
 use crate::base::ids::{Offset, TimestampMs};
 use crate::engine::log::Isolation;
@@ -42,12 +43,12 @@ pub(super) enum Ending {
 }
 
 impl Plan {
-    /// Average time between two looks at what is new: filters may find nothing in it, so theirs is
-    /// longer.
-    pub(super) const fn wake_distance(&self) -> Duration {
+    /// How often it looks at what is new. A filter may find nothing in it, so it looks less often,
+    /// and always at several records where many come.
+    pub(super) const fn rhythm(&self) -> Rhythm {
         match self.filter {
-            None => Duration::from_millis(1),
-            Some(_) => Duration::from_millis(5),
+            None => Rhythm { distance: Duration::from_millis(1), ahead: 4 },
+            Some(_) => Rhythm { distance: Duration::from_millis(5), ahead: 0 },
         }
     }
 

@@ -58,16 +58,21 @@ impl Watch {
 /// A partition that grew, with its watch; without one when the partition is gone.
 pub(super) type Woken = (usize, Option<Watch>);
 
-/// Rounds that may be ahead of their distance, after as many that were not needed: two records that
-/// happen to come one after the other do not make a busy topic, and a stream that was late with the
-/// first is not to be late with the second too.
-const ROUNDS_AHEAD: u32 = 4;
+/// How often a stream looks at what is new.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rhythm {
+    /// Time between two rounds on average, at least.
+    pub(super) distance: Duration,
+    /// Rounds that may be ahead of their distance, after as many that were not needed: two records
+    /// that happen to come one after the other do not make a busy topic, and a stream that was
+    /// late with the first is not to be late with the second too.
+    pub(super) ahead: u32,
+}
 
 /// The partitions that a stream waits for, woken in rounds that keep a distance on average.
 pub(super) struct Waits {
     partitions: Partitions,
-    /// Time between two rounds on average, at least.
-    distance: Duration,
+    rhythm: Rhythm,
     /// When the next round is due if all keep their distance; those of a silence are not made up
     /// for. This is the theoretical arrival time of the generic cell rate algorithm (ITU-T I.371).
     next: Option<Instant>,
@@ -95,14 +100,14 @@ enum Partitions {
 }
 
 impl Waits {
-    /// Makes room for so many partitions; rounds begin `distance` after one another on average.
-    pub(super) fn for_partitions(count: usize, distance: Duration) -> Self {
+    /// Makes room for so many partitions.
+    pub(super) fn for_partitions(count: usize, rhythm: Rhythm) -> Self {
         let partitions = if count <= 1 {
             Partitions::One { future: None, is_armed: false }
         } else {
             Partitions::Many(FuturesUnordered::new())
         };
-        Self { partitions, distance, next: None, round: Round::Over, timer: None }
+        Self { partitions, rhythm, next: None, round: Round::Over, timer: None }
     }
 
     /// Waits for a change that `watch` has not seen.
@@ -128,12 +133,12 @@ impl Waits {
                 }
                 Round::Early(woken) => {
                     let next = self.next.map_or(now, |next| next.max(now));
-                    let ahead = self.distance * ROUNDS_AHEAD;
+                    let ahead = self.rhythm.distance * self.rhythm.ahead;
                     if next > now + ahead && self.poll_timer(next - ahead, context).is_pending() {
                         self.round = Round::Early(woken);
                         return Poll::Pending;
                     }
-                    self.next = Some(next + self.distance);
+                    self.next = Some(next + self.rhythm.distance);
                     return Poll::Ready(woken);
                 }
             }
@@ -198,7 +203,8 @@ mod tests {
     async fn only_what_changed_wakes() {
         for count in [1, 2, 4096] {
             let senders: Vec<_> = (0..count).map(|_| watch::Sender::new(0_i64)).collect();
-            let mut waits = Waits::for_partitions(count, Duration::ZERO);
+            let mut waits =
+                Waits::for_partitions(count, Rhythm { distance: Duration::ZERO, ahead: 0 });
             for (at, sender) in senders.iter().enumerate() {
                 waits.arm(at, Watch::new(sender.subscribe()));
             }
@@ -220,14 +226,14 @@ mod tests {
     #[tokio::test]
     async fn what_follows_soon_is_gathered() {
         let distance = Duration::from_millis(30);
-        for count in [1, 3] {
+        for (count, ahead) in [(1, 4), (3, 4), (1, 0)] {
             let senders: Vec<_> = (0..count).map(|_| watch::Sender::new(0_i64)).collect();
-            let mut waits = Waits::for_partitions(count, distance);
+            let mut waits = Waits::for_partitions(count, Rhythm { distance, ahead });
             for (at, sender) in senders.iter().enumerate() {
                 waits.arm(at, Watch::new(sender.subscribe()));
             }
             let begun = Instant::now();
-            for round in 0..=ROUNDS_AHEAD {
+            for round in 0..=ahead {
                 senders[0].send_replace(i64::from(round) + 1);
                 let (at, watch) = poll_fn(|context| waits.poll(context, Instant::now())).await;
                 assert!(at == 0 && begun.elapsed() < distance, "the first come at once");
