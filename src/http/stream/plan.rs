@@ -14,6 +14,7 @@ use crate::http::record::cursor::Budget;
 
 /// Partitions up to which every record has a cursor by default.
 const IDS_EACH_PARTITIONS_MAX: usize = 8;
+
 /// What a stream does, besides where it is.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
