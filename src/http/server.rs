@@ -15,7 +15,6 @@ use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::connections::{Connections, Open, Permits};
-use super::gathered::Gathered;
 use super::linger::{Linger, Unread};
 use super::metrics::HttpMetrics;
 use super::stall::StallGuard;
@@ -133,7 +132,7 @@ async fn serve_connection(
     // Whoever says nothing or goes away before is not answered.
     let Ok(Ok(version)) = version else { return };
     let unread = Unread::default();
-    let stream = Linger::new(Gathered::new(stream), open, unread.clone(), shutdown.clone());
+    let stream = Linger::new(stream, open, unread.clone(), shutdown.clone());
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(|body| unread.watch(body));
         request.extensions_mut().insert(Peer(peer));
